@@ -1,0 +1,46 @@
+"""A flat sequence model: one stack over every sample, read at the last sample of each period."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from hiss.models.blocks import S4D
+
+
+@dataclass(frozen=True)
+class Flat:
+    """One stack, an estimate every `period` samples."""
+
+    net: S4D = field(default_factory=S4D)
+    period: int = 1
+
+    def __post_init__(self) -> None:
+        if self.period < 1:
+            raise ValueError(f"period must be at least 1 sample; got {self.period}")
+
+    def build(self, n_in: int, n_out: int) -> FlatModel:
+        """The module for n_in input columns and n_out outputs."""
+        return FlatModel(self, n_in, n_out)
+
+
+class FlatModel(nn.Module):
+    """net(x)[:, k-1::k]."""
+
+    def __init__(self, spec: Flat, n_in: int, n_out: int):
+        super().__init__()
+        self.spec = spec
+        self.period = spec.period
+        self.net = spec.net.build(n_in, n_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, n_in) -> (B, T // period, n_out); the last block mixes only the steps that are read."""
+        k = self.period
+        steps = x.shape[1] // k * k
+        return self.net.rows(x[:, :steps].permute(2, 0, 1), slice(k - 1, None, k)).permute(1, 2, 0)
+
+    def output_layer(self) -> nn.Linear:
+        """The layer that makes the outputs."""
+        assert self.net.decode is not None
+        return self.net.decode

@@ -1,0 +1,53 @@
+"""HiSS: a low level on short chunks of samples, a high level on what they hand over (arXiv 2402.10211).
+
+k: period;  d: d_model of the high level.   x (B, T, n_in) -> chunks -> low, last step (B, T/k, d) -> high -> head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from hiss.models.blocks import S4D, linear_rows
+
+
+@dataclass(frozen=True)
+class Hierarchical:
+    """low restarts on every chunk of `period` samples; its last step feeds high."""
+
+    low: S4D = field(default_factory=S4D)
+    high: S4D = field(default_factory=S4D)
+    period: int = 10
+
+    def __post_init__(self) -> None:
+        if self.period < 1:
+            raise ValueError(f"period must be at least 1 sample; got {self.period}")
+
+    def build(self, n_in: int, n_out: int) -> HierarchicalModel:
+        """The module for n_in input columns and n_out outputs."""
+        return HierarchicalModel(self, n_in, n_out)
+
+
+class HierarchicalModel(nn.Module):
+    """low, high, head."""
+
+    def __init__(self, spec: Hierarchical, n_in: int, n_out: int):
+        super().__init__()
+        self.spec = spec
+        self.period = spec.period
+        self.low = spec.low.build(n_in, spec.high.d_model)
+        self.high = spec.high.build(None, None)
+        self.head = nn.Linear(spec.high.d_model, n_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, n_in) -> (B, T // period, n_out), from zero state."""
+        batch, steps, n_in = x.shape
+        k = self.period
+        chunks = x[:, : steps // k * k].reshape(-1, k, n_in).permute(2, 1, 0)  # (n_in, k, B T/k)
+        handed = self.low.chunk_ends(chunks).reshape(-1, batch, steps // k)  # (d, B, T/k)
+        return linear_rows(self.head, self.high.rows(handed)).permute(1, 2, 0)
+
+    def output_layer(self) -> nn.Linear:
+        """The layer that makes the outputs."""
+        return self.head
