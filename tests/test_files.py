@@ -10,6 +10,12 @@ from hiss.errors import HissError
 from hiss.files import atomic_path, write_text
 
 
+def write_half(path: Path, error: BaseException) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise error
+
+
 def test_a_written_file_is_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     write_text(tmp_path / "new" / "a.txt", "one\n")
     write_text(tmp_path / "new" / "a.txt", "two\n")
@@ -21,9 +27,8 @@ def test_a_written_file_is_whole_and_leaves_nothing_beside_it(tmp_path: Path) ->
 def test_a_broken_block_keeps_the_old_file(tmp_path: Path, exception: type[BaseException]) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(exception), atomic_path(path) as temporary:
-        temporary.write_text("half")
-        raise exception
+    with pytest.raises(exception):
+        write_half(path, exception())
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
 
@@ -31,9 +36,8 @@ def test_a_broken_block_keeps_the_old_file(tmp_path: Path, exception: type[BaseE
 def test_a_full_disk_keeps_the_old_file_and_says_so(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(HissError, match=r"a\.txt.*No space left.*unchanged"), atomic_path(path) as temporary:
-        temporary.write_text("half")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(HissError, match=r"a\.txt.*No space left.*unchanged"):
+        write_half(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
 

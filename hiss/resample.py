@@ -1,0 +1,93 @@
+"""Causal linear resampling onto a regular grid; the same arithmetic for a whole recording and for one sample at a time.
+
+t0  first stamp, s          grid point k lies at t0 + k / rate_hz
+A grid point is made as soon as a sample at or after it has arrived, out of that sample and the one before it, so a gap
+is interpolated across. A sample within SNAP of a period of a grid point counts as lying on it: stamps that were rounded
+when they were written neither delay a point nor change it, and a regular recording passes its own rate unchanged.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hiss.errors import RecordingError
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+
+SNAP = 1e-3  # of a grid period
+
+
+def grid_stamps(first_s: float, last_s: float, rate_hz: float) -> F64:
+    """The grid points from first_s that samples up to last_s complete: first_s + k / rate_hz, (n,) s."""
+    rate = _checked(rate_hz)
+    grid: F64 = first_s + np.arange(int((last_s - first_s) * rate) + 2) / rate
+    return grid[grid - SNAP / rate <= last_s]
+
+
+def resample_linear(t: F64, x: npt.NDArray[Any], grid: F64, snap_s: float = 0.0) -> F32:
+    """Values of the samples x (n, C) at stamps t (n,) on the grid (m,): (m, C) float32.
+
+    t must increase strictly; ValueError where the grid leaves t[0] .. t[-1] by more than snap_s.
+    """
+    after = np.searchsorted(t, grid - snap_s, side="left")  # the first sample at or after each grid point
+    if len(grid) and (after[-1] >= len(t) or grid[0] < t[0] - snap_s):
+        raise ValueError(f"grid {grid[0]:g} .. {grid[-1]:g} s leaves the samples' {t[0]:g} .. {t[-1]:g} s")
+    before = np.maximum(after - 1, 0)
+    x = np.asarray(x, np.float32)
+    return _between(grid[:, None], t[before, None], x[before], t[after, None], x[after], snap_s=snap_s)
+
+
+class Resampler:
+    """Turns irregular samples into samples at rate_hz, one push at a time; equal in every bit to `resample_linear`."""
+
+    def __init__(self, rate_hz: float, width: int):
+        self.rate_hz = _checked(rate_hz)
+        self.width = width
+        self.snap_s = SNAP / self.rate_hz
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all samples: the next one starts a new grid."""
+        self.first_s: float | None = None
+        self.last_s = -math.inf
+        self.last_x: F32 = np.zeros(self.width, np.float32)
+        self.k = 0  # the next grid point
+
+    def push(self, t: float, x: npt.ArrayLike) -> list[tuple[int, F32]]:
+        """Take the sample x (width,) of time t, s; give the grid points it completes as (k, sample), k = 0, 1, ...
+
+        Raises RecordingError when t is not finite or not after the last stamp, ValueError when x has another width.
+        """
+        now = np.asarray(x, np.float32)
+        if now.shape != (self.width,):
+            raise ValueError(f"a sample of shape {now.shape}; this resampler takes ({self.width},)")
+        if not (math.isfinite(t) and t > self.last_s):
+            raise RecordingError(f"stamp {t!r} s does not come after {self.last_s!r} s; stamps must increase")
+        if self.first_s is None:
+            self.first_s, self.last_s, self.last_x = t, t, now
+        made = []
+        while (at := self.first_s + self.k / self.rate_hz) - self.snap_s <= t:
+            made.append((self.k, _between(at, self.last_s, self.last_x, t, now, snap_s=self.snap_s)))
+            self.k += 1
+        self.last_s, self.last_x = t, now.copy()
+        return made
+
+
+def _between(at: Any, t0: Any, x0: F32, t1: Any, x1: F32, *, snap_s: float) -> F32:
+    """The one formula: linear between (t0, x0) and (t1, x1), and x1 itself from snap_s before t1 on."""
+    on_sample = at >= t1 - snap_s
+    w = np.where(on_sample, 1.0, (at - t0) / np.where(on_sample, 1.0, t1 - t0))
+    # cast by hand: a single float64 w times float32 samples would be computed in float32 by numpy 1
+    sample: F32 = ((1.0 - w) * x0.astype(np.float64) + w * x1.astype(np.float64)).astype(np.float32)
+    return sample
+
+
+def _checked(rate_hz: float) -> float:
+    if not (math.isfinite(rate_hz) and rate_hz > 0):
+        raise ValueError(f"rate_hz is {rate_hz!r}; it must be a positive number")
+    return float(rate_hz)
