@@ -8,7 +8,9 @@ HissError                  base class: catch this to catch them all
 ├── ExportError            code cannot be generated, compiled or checked
 ├── StreamError            a live stream: port missing, wrong format, device lost
 │   ├── PortError          the port does not exist, is busy, or may not be opened
-│   └── MismatchError      the stream works but does not fit the model
+│   ├── FormatError        bytes come, or none, but no valid frame
+│   ├── MismatchError      the stream works but does not fit the model
+│   └── DeviceLostError    the device went away or fell silent
 └── MissingExtraError      an optional package is absent; the message names the extra to install
 
 A bad argument in a Python call is a ValueError.
@@ -49,6 +51,14 @@ class PortError(StreamError):
 
 class MismatchError(StreamError):
     """The stream works but does not fit the model."""
+
+
+class FormatError(StreamError):
+    """Bytes come, or none, but no valid frame."""
+
+
+class DeviceLostError(StreamError):
+    """The device went away or fell silent."""
 
 
 class MissingExtraError(HissError):
