@@ -1,0 +1,436 @@
+"""The floating point definition of a program: step, and the same over whole sequences.
+
+u, x: (..., n) values, leading axes are a batch;  h: state, (..., H, N);  S: steps of a stage on axis -2.
+An op without memory is one function of its values, for a step and for a sequence alike. An op with memory is two:
+`update` makes the next state, `read` the value. All states commit together at the end of the step: Delay and Fir read
+what was there before it, Diagonal and Selective the state that the step has made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from hiss.program import ops as o
+from hiss.program.program import Program, Stage
+
+Array = NDArray[Any]
+State = dict[str, Array]
+Values = dict[str, Array]
+
+
+def cast(program: Program, dtype: DTypeLike) -> Program:
+    """The program with its constants in the arithmetic of `dtype` (float32 or float64)."""
+    real = np.dtype(dtype)
+    modes = np.result_type(real, np.complex64)
+
+    def converted(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(converted(item) for item in value)
+        if not isinstance(value, np.ndarray) or value.dtype.kind == "i":
+            return value
+        return value.astype(modes if value.dtype.kind == "c" else real)
+
+    def op(op: o.Op) -> o.Op:
+        return dataclasses.replace(op, **{f.name: converted(getattr(op, f.name)) for f in dataclasses.fields(op)})
+
+    stages = tuple(
+        dataclasses.replace(stage, every=tuple(map(op, stage.every)), last=tuple(map(op, stage.last)))
+        for stage in program.stages
+    )
+    return dataclasses.replace(program, stages=stages)
+
+
+# ---- ops without memory -----------------------------------------------------------------------------------------------
+
+_erf = np.frompyfunc(math.erf, 1, 1)  # numpy has no erf
+
+
+def _gelu(u: Array) -> Array:
+    root = u.dtype.type(math.sqrt(0.5))
+    return u * (1 + _erf(u * root).astype(u.dtype)) * u.dtype.type(0.5)
+
+
+def _sigmoid(u: Array) -> Array:
+    half = u.dtype.type(0.5)
+    return half * np.tanh(half * u) + half  # never overflows
+
+
+MAPS: dict[str, Callable[[Array], Array]] = {
+    "gelu": _gelu,
+    "silu": lambda u: u * _sigmoid(u),
+    "sigmoid": _sigmoid,
+    "tanh": np.tanh,
+    "relu": lambda u: np.maximum(u, 0),
+    "softplus": lambda u: np.logaddexp(u, u.dtype.type(0)),
+    "exp": np.exp,
+}
+
+
+def _map(op: o.Map, values: Values) -> Array:
+    u = values[op.input]
+    if op.function == "clip":
+        return np.clip(u, u.dtype.type(op.lo), u.dtype.type(op.hi))
+    return MAPS[op.function](u)
+
+
+def _affine(op: o.Affine, values: Values) -> Array:
+    y = op.bias
+    for name, weight in zip(op.inputs, op.weights, strict=True):
+        y = y + values[name] @ weight.T
+    return y
+
+
+def _norm(op: o.Norm, values: Values) -> Array:
+    u = values[op.input]
+    if op.kind == "layer":
+        u = u - u.mean(-1, keepdims=True)
+    power = (u * u).mean(-1, keepdims=True)
+    return op.gain * (u / np.sqrt(power + u.dtype.type(op.eps))) + op.bias
+
+
+def _add(op: o.Add, values: Values) -> Array:
+    total = values[op.inputs[0]] * op.signs[0]
+    for name, sign in zip(op.inputs[1:], op.signs[1:], strict=True):
+        total = total + values[name] if sign > 0 else total - values[name]
+    return total
+
+
+def _mul(op: o.Mul, values: Values) -> Array:
+    return values[op.inputs[0]] * values[op.inputs[1]]
+
+
+EVALUATE: dict[type[o.Op], Callable[[Any, Values], Array]] = {
+    o.Affine: _affine,
+    o.Map: _map,
+    o.Norm: _norm,
+    o.Add: _add,
+    o.Mul: _mul,
+}
+
+# ---- ops with memory --------------------------------------------------------------------------------------------------
+
+
+def initial(op: o.Op, width: int, dtype: Any, batch: tuple[int, ...] = ()) -> State:
+    """The state of one op after reset; `width` is the length of the value it reads."""
+    match op:
+        case o.Diagonal():
+            return {"h": np.zeros(batch + op.a.shape, np.result_type(dtype, np.complex64))}
+        case o.Selective():
+            return {"h": np.zeros(batch + op.a.shape, dtype)}
+        case o.Fir():
+            return {"past": np.zeros((*batch, op.taps.shape[1] - 1, width), dtype)}
+        case o.Delay(initial="zero"):
+            return {"past": np.zeros((*batch, int(op.ages.max()), width), dtype)}
+        case o.Delay():
+            return {"past": np.zeros((*batch, int(op.ages.max()), width), dtype), "primed": np.zeros(batch, bool)}
+    return {}
+
+
+def _pushed(past: Array, u: Array) -> Array:
+    return np.concatenate([u[..., None, :], past], axis=-2)[..., : past.shape[-2], :]
+
+
+def _primed(op: o.Delay, state: State, u: Array) -> Array:
+    """The past before the first sample equals the first sample."""
+    if op.initial == "zero":
+        return state["past"]
+    return np.where(state["primed"][..., None, None], state["past"], u[..., None, :])
+
+
+def update(op: o.Op, state: State, values: Values) -> State:
+    """The state after a step."""
+    match op:
+        case o.Diagonal():
+            return {"h": op.a * state["h"] + values[op.input][..., None]}
+        case o.Selective():
+            step = values[op.delta][..., None]  # (..., H, 1)
+            drive = (step * values[op.input][..., None]) * values[op.b][..., None, :]
+            return {"h": np.exp(step * op.a) * state["h"] + drive}
+        case o.Fir():
+            return {"past": _pushed(state["past"], values[op.input])}
+        case o.Delay():
+            u = values[op.input]
+            new = {"past": _pushed(_primed(op, state, u), u)}
+            return new if op.initial == "zero" else {**new, "primed": np.ones_like(state["primed"])}
+    raise TypeError(f"{type(op).__name__} has no state")
+
+
+def read(op: o.Op, before: State, after: State, values: Values) -> Array:
+    """The value of a step, from the states before and after it."""
+    match op:
+        case o.Diagonal():
+            h = after["h"]
+            modes = (op.c.real * h.real - op.c.imag * h.imag).sum(-1)
+            return modes + op.d * values[op.input]
+        case o.Selective():
+            return (after["h"] * values[op.c][..., None, :]).sum(-1) + op.d * values[op.input]
+        case o.Fir():
+            past = np.swapaxes(before["past"], -1, -2)  # (..., H, K-1)
+            return op.bias + op.taps[:, 0] * values[op.input] + (op.taps[:, 1:] * past).sum(-1)
+        case o.Delay():
+            past = _primed(op, before, values[op.input]) if op.initial == "first" else before["past"]
+            return past[..., op.ages - 1, op.channels]
+    raise TypeError(f"{type(op).__name__} has no state")
+
+
+# ---- the tare ---------------------------------------------------------------------------------------------------------
+
+
+def _input(op: o.Input, tare: Array, x: Array) -> Array:
+    return (np.clip(x - tare, op.lo, op.hi) - op.offset) * np.exp2(-op.shift).astype(op.offset.dtype)
+
+
+def input_op(program: Program) -> o.Input:
+    """The op that reads the sample."""
+    op = program.stages[0].every[0]
+    assert isinstance(op, o.Input)  # validate() has seen to it
+    return op
+
+
+def tared(state: State) -> bool:
+    """True once the tare has been measured, or there is none."""
+    return int(state["tare.left"]) == 0
+
+
+# ---- a step -----------------------------------------------------------------------------------------------------------
+
+
+def init_state(program: Program, batch: tuple[int, ...] = ()) -> State:
+    """Fresh state, the tare not yet measured. Keys: `<value>.<part>`, `phase.<stage>`, `tare.mean` and `tare.left`."""
+    op = input_op(program)
+    mean = np.zeros((*batch, len(op.offset)), op.offset.dtype)
+    return {"tare.mean": mean, "tare.left": np.array(op.tare), **_reset_state(program, batch)}
+
+
+def reset(program: Program, state: State) -> State:
+    """Fresh state that keeps the tare."""
+    batch = state["tare.mean"].shape[:-1]
+    return {"tare.mean": state["tare.mean"], "tare.left": state["tare.left"], **_reset_state(program, batch)}
+
+
+def _reset_state(program: Program, batch: tuple[int, ...]) -> State:
+    dtype, width = input_op(program).offset.dtype, program.widths
+    state: State = {f"phase.{i}": np.array(0) for i in range(len(program.stages))}
+    for _, _, op in program.ops():
+        state |= _named(op, initial(op, width[op.reads[0]] if op.reads else 0, dtype, batch))
+    return state
+
+
+def _named(op: o.Op, parts: State) -> State:
+    return {f"{op.out}.{part}": array for part, array in parts.items()}
+
+
+def _state_of(op: o.Op, state: State) -> State:
+    prefix = op.out + "."
+    return {key[len(prefix) :]: array for key, array in state.items() if key.startswith(prefix)}
+
+
+def step(program: Program, state: State, x: Array) -> tuple[Array | None, State]:
+    """One sample x (..., C) in raw units -> (estimate (..., D) or None, next state). No argument is changed."""
+    op = input_op(program)
+    x = np.asarray(x, op.offset.dtype)
+    if not tared(state):
+        return None, _tare_step(op, state, x)
+    values = {op.out: _input(op, state["tare.mean"], x)}
+    state = dict(state)
+    for i, stage in enumerate(program.stages):
+        complete = int(state[f"phase.{i}"]) == stage.period - 1
+        values, changed = _stage_step(program, stage, state, values, complete)
+        state |= changed
+        state[f"phase.{i}"] = np.array(0 if complete else int(state[f"phase.{i}"]) + 1)
+        if not complete:
+            return None, state
+        values = {name: values[name] for name in stage.hands}
+    return np.concatenate(list(values.values()), axis=-1), state
+
+
+def _tare_step(op: o.Input, state: State, x: Array) -> State:
+    left = int(state["tare.left"])
+    seen = op.tare - left
+    # a running mean, as the generated code keeps it: no sum to overflow
+    mean = x if seen == 0 else state["tare.mean"] + (x - state["tare.mean"]) / x.dtype.type(seen + 1)
+    return {**state, "tare.mean": mean, "tare.left": np.array(left - 1)}
+
+
+def _stage_step(
+    program: Program, stage: Stage, state: State, values: Values, complete: bool
+) -> tuple[Values, State]:
+    """One step of a stage: the values it made, and the states that changed."""
+    values = dict(values)
+    feedback: list[o.Op] = []
+    changed: State = {}
+    for op in stage.ops:
+        reading = complete or op in stage.every
+        if op.remembers and not isinstance(op, o.Input):
+            before = _state_of(op, state)
+            if isinstance(op, o.Delay):
+                after = before
+                feedback.append(op)
+            else:
+                after = update(op, before, values)
+                changed |= _named(op, after)
+            if reading:
+                values[op.out] = read(op, before, after, values)
+        elif reading and not isinstance(op, o.Input):
+            values[op.out] = EVALUATE[type(op)](op, values)
+    for op in feedback:  # the input of a Delay may have been made after it
+        changed |= _named(op, update(op, _state_of(op, state), values))
+    if complete:
+        changed |= _restarted(program, stage, state["tare.mean"].shape[:-1])
+    return values, changed
+
+
+def _restarted(program: Program, stage: Stage, batch: tuple[int, ...]) -> State:
+    dtype, width = input_op(program).offset.dtype, program.widths
+    state: State = {}
+    for op in stage.ops:
+        if getattr(op, "restart", False):
+            state |= _named(op, initial(op, width[op.reads[0]], dtype, batch))
+    return state
+
+
+# ---- whole sequences --------------------------------------------------------------------------------------------------
+
+
+def predict(program: Program, x: Array) -> Array:
+    """x (..., T, C) raw samples from fresh state -> estimates (..., n, D)."""
+    x = np.asarray(x)
+    return run(program, init_state(program, x.shape[:-2]), x)[0]
+
+
+def run(program: Program, state: State, x: Array) -> tuple[Array, State]:
+    """step() over x (..., T, C): estimates (..., n, D) and the state after the last sample.
+
+    Ops without memory run on the whole sequence at once, so sums may be ordered otherwise than in step().
+    """
+    op = input_op(program)
+    x = np.asarray(x, op.offset.dtype)
+    while not tared(state) and x.shape[-2] > 0:
+        state, x = _tare_step(op, state, x[..., 0, :]), x[..., 1:, :]
+    values = {op.out: _input(op, state["tare.mean"][..., None, :], x)}
+    state = dict(state)
+    for i, stage in enumerate(program.stages):
+        values, changed = _stage_run(program, i, state, values)
+        state |= changed
+        values = {name: values[name] for name in stage.hands}
+    return np.concatenate(list(values.values()), axis=-1), state
+
+
+def _stage_run(program: Program, index: int, state: State, values: Values) -> tuple[Values, State]:
+    """All steps of one stage; the values that come back stand at its last steps only."""
+    stage = program.stages[index]
+    phase, steps = int(state[f"phase.{index}"]), next(iter(values.values())).shape[-2]
+    ends = slice(stage.period - 1 - phase, None, stage.period)
+    if _has_feedback(stage):
+        return _stage_by_steps(program, index, state, values)
+    values, changed = dict(values), {f"phase.{index}": np.array((phase + steps) % stage.period)}
+    at_ends: Values = {name: value[..., ends, :] for name, value in values.items()}
+    for op in stage.ops:
+        if isinstance(op, o.Input):
+            continue
+        last = op not in stage.every
+        if op.remembers:
+            fresh = initial(op, values[op.reads[0]].shape[-1], input_op(program).offset.dtype)
+            y, after = _scan(op, _state_of(op, state), values | _spread(op, at_ends, values, ends), fresh, stage, phase)
+            changed |= _named(op, after)
+        else:
+            y = EVALUATE[type(op)](op, at_ends if last else values)
+        if not last:
+            values[op.out] = y
+        at_ends[op.out] = y[..., ends, :] if not last or op.remembers else y
+    return at_ends, changed
+
+
+def _spread(op: o.Op, at_ends: Values, values: Values, ends: slice) -> Values:
+    """Selective's C may be made on last steps alone: give it a place on every step (unread elsewhere)."""
+    spread: Values = {}
+    for name in op.reads:
+        if name not in values:
+            steps = values[op.reads[0]].shape[-2]
+            full = np.zeros((*at_ends[name].shape[:-2], steps, at_ends[name].shape[-1]), at_ends[name].dtype)
+            full[..., ends, :] = at_ends[name]
+            spread[name] = full
+    return spread
+
+
+def _has_feedback(stage: Stage) -> bool:
+    made: set[str] = set()
+    own = {op.out for op in stage.ops}
+    for op in stage.ops:
+        if any(name in own and name not in made for name in op.reads):
+            return True
+        made.add(op.out)
+    return False
+
+
+def _stage_by_steps(program: Program, index: int, state: State, values: Values) -> tuple[Values, State]:
+    stage = program.stages[index]
+    steps, state = next(iter(values.values())).shape[-2], dict(state)
+    handed: list[Values] = []
+    for t in range(steps):
+        phase = int(state[f"phase.{index}"])
+        complete = phase == stage.period - 1
+        made, changed = _stage_step(program, stage, state, {n: v[..., t, :] for n, v in values.items()}, complete)
+        state |= {**changed, f"phase.{index}": np.array(0 if complete else phase + 1)}
+        if complete:
+            handed.append({name: made[name] for name in stage.hands})
+    width, batch = program.widths, state["tare.mean"].shape[:-1]
+    empty = {name: np.zeros((*batch, 0, width[name]), input_op(program).offset.dtype) for name in stage.hands}
+    stacked = {n: np.stack([h[n] for h in handed], axis=-2) for n in stage.hands} if handed else empty
+    return stacked, state
+
+
+def _scan(
+    op: o.Op, state: State, values: Values, fresh: State, stage: Stage, phase: int
+) -> tuple[Array, State]:
+    """update() and read() over a sequence; chunks of an op that restarts run side by side."""
+    values = {name: values[name] for name in op.reads}
+    steps, k = next(iter(values.values())).shape[-2], stage.period
+    if not getattr(op, "restart", False):
+        return _scan_steps(op, state, values, steps)
+    parts: list[Array] = []
+    for begin, stop in _chunks(steps, k, phase):
+        part = {name: value[..., begin:stop, :] for name, value in values.items()}
+        chunks = max(1, (stop - begin) // k)
+        if chunks > 1 or (stop - begin) % k == 0:
+            part = {n: v.reshape(*v.shape[:-2], chunks, k, v.shape[-1]) for n, v in part.items()}
+            batch = next(iter(part.values())).shape[:-2]
+            y, _ = _scan_steps(op, _broadcast(fresh, batch), part, k)
+            parts.append(y.reshape(*y.shape[:-3], chunks * k, y.shape[-1]))
+            state = _broadcast(fresh, batch[:-1])
+        else:
+            y, state = _scan_steps(op, state, part, stop - begin)
+            parts.append(y)
+            if (begin + phase + stop - begin) % k == 0:
+                state = _broadcast(fresh, next(iter(values.values())).shape[:-2])
+    return np.concatenate(parts, axis=-2), state
+
+
+def _chunks(steps: int, k: int, phase: int) -> Iterable[tuple[int, int]]:
+    """(begin, stop): the rest of a chunk begun before, all whole chunks, the beginning of one more."""
+    head = min((k - phase) % k, steps)
+    body = head + (steps - head) // k * k
+    return [(b, s) for b, s in ((0, head), (head, body), (body, steps)) if s > b] or [(0, 0)]
+
+
+def _broadcast(state: State, batch: tuple[int, ...]) -> State:
+    return {part: np.broadcast_to(array, batch + array.shape).copy() for part, array in state.items()}
+
+
+def _scan_steps(op: o.Op, state: State, values: Values, steps: int) -> tuple[Array, State]:
+    made: list[Array] = []
+    for t in range(steps):
+        now = {name: value[..., t, :] for name, value in values.items()}
+        after = update(op, state, now)
+        made.append(read(op, state, after, now))
+        state = after
+    if made:
+        return np.stack(made, axis=-2), state
+    one = {name: np.zeros((*value.shape[:-2], value.shape[-1]), value.dtype) for name, value in values.items()}
+    return read(op, state, update(op, state, one), one)[..., None, :][..., :0, :], state

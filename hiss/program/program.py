@@ -1,0 +1,112 @@
+"""The recurrent program: what a trained model is once it has been folded, and what every backend reads.
+
+Stage 0 steps once per sample; stage i steps once per hand-over of stage i-1. `every` ops are evaluated on each step of
+their stage, `last` ops only on the step that completes the period, when the values in `hands` are given on. What the
+last stage hands are the outputs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from hiss.program import storage
+from hiss.program.ops import Op
+from hiss.program.validate import validate, widths
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input channel or one output: name, unit, and the declared range (in that unit; after the tare for inputs)."""
+
+    name: str
+    unit: str = ""
+    lo: float = -math.inf
+    hi: float = math.inf
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """Ops that step together; `period` of its own steps make one hand-over."""
+
+    period: int
+    every: tuple[Op, ...]
+    last: tuple[Op, ...]
+    hands: tuple[str, ...]
+
+    @property
+    def ops(self) -> tuple[Op, ...]:
+        """All ops in the order in which they run."""
+        return self.every + self.last
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """inputs and outputs, the sample rate in Hz, stages, and where it all came from.
+
+    Made programs are valid: constructing one that is not raises ProgramError.
+    """
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    rate_hz: float
+    stages: tuple[Stage, ...]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+    @property
+    def period(self) -> int:
+        """Samples per estimate."""
+        return math.prod(stage.period for stage in self.stages)
+
+    @property
+    def tare(self) -> int:
+        """Samples that the program measures before it steps; 0 when it takes the samples as they are."""
+        return int(getattr(self.stages[0].every[0], "tare", 0))
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """The length of every value, by name."""
+        return widths(self)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the program computes (provenance left out), in hex: equal digests, equal estimates."""
+        return hashlib.sha256(storage.pack(dataclasses.replace(self, provenance={}))).hexdigest()
+
+    def ops(self) -> Iterator[tuple[int, str, Op]]:
+        """Every op as (stage index, "every" or "last", op), in the order in which they run."""
+        for i, stage in enumerate(self.stages):
+            for op in stage.every:
+                yield i, "every", op
+            for op in stage.last:
+                yield i, "last", op
+
+    def predict(self, x: NDArray[Any], dtype: DTypeLike = np.float32) -> NDArray[Any]:
+        """Estimates of whole recordings from fresh state.
+
+        x: (..., T, C) raw samples at rate_hz; returns (..., estimates, D): the numbers that a Stepper gives.
+        """
+        from hiss.program import interpreter
+
+        return interpreter.predict(interpreter.cast(self, dtype), x)
+
+    def save(self, path: str | Path) -> None:
+        """Write a `.hiss` file, wholly or not at all. Raises HissError."""
+        storage.save(path, self)
+
+    def equations(self) -> str:
+        """The program as update equations, one line an op."""
+        from hiss.program.equations import equations
+
+        return equations(self)
