@@ -20,8 +20,6 @@ import numpy.typing as npt
 from hiss.errors import RecordingError
 from hiss.resample import F32, F64, SNAP, grid_stamps, resample_linear
 
-REGULAR = 0.01  # stamps of a regular recording lie within this part of a period of their place
-
 
 @dataclass(frozen=True)
 class Channel:
@@ -272,7 +270,7 @@ def _check_stamps(r: Recording) -> None:
     if r.rate_hz is not None:
         place = r.t[0] + np.arange(len(r)) / r.rate_hz
         off = np.abs(r.t - place) * r.rate_hz
-        if not (r.rate_hz > 0 and off.max() < REGULAR):
+        if not (r.rate_hz > 0 and off.max() <= SNAP):  # so that resampling to this rate would change nothing
             raise RecordingError(f"{r.name}: the stamps are not regular at {r.rate_hz:g} Hz; leave rate_hz None")
 
 

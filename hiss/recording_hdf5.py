@@ -7,6 +7,7 @@ raw_t (R,) and raw_x (R, C): the samples as they came.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -18,7 +19,7 @@ import h5py
 import numpy as np
 
 from hiss.errors import RecordingError
-from hiss.files import atomic_path
+from hiss.files import write_bytes
 from hiss.recording import Channel, Recording, make_channels
 
 STRUCTURE = ("rate_hz", "x_names", "x_units", "y_names", "y_units", "split", "tared", "t0")
@@ -33,7 +34,7 @@ def read_hdf5(path: str | os.PathLike[str], *, raw: bool = False) -> list[Record
             trials = [name for name in file if isinstance(file.get(name), h5py.Group)]
             if not trials:
                 raise RecordingError("no trials in the file (a trial is a group with data sets x and y)")
-            splits = _splits(file)
+            splits = _splits(file, trials)
             return [_read_trial(file, name, splits.get(name), raw) for name in trials]
     except (OSError, RuntimeError, KeyError) as error:  # what h5py raises on damaged files
         if isinstance(error, OSError) and not Path(path).is_file():
@@ -51,31 +52,28 @@ def write_hdf5(path: str | os.PathLike[str], recordings: Sequence[Recording], **
         raise RecordingError(f"{path}: {len(names)} recordings with {len(set(names))} names; each needs its own")
     per_trial = [_attributes(r) for r in recordings]
     common = {k: v for k, v in per_trial[0].items() if all(k in other and other[k] == v for other in per_trial)}
-    with atomic_path(path) as temporary:
-        try:
-            with h5py.File(temporary, "w", track_order=True) as file:
-                file.attrs.update({**common, **file_attrs, **_split_attribute(recordings)})
-                for recording, attributes in zip(recordings, per_trial, strict=True):
-                    rest = {k: v for k, v in attributes.items() if k not in common}
-                    _write_trial(file.create_group(recording.name), recording, rest)
-        except RuntimeError as error:  # h5py's, when the disk is full at closing
-            raise OSError(f"HDF5: {error}") from error
+    image = io.BytesIO()  # in memory first: HDF5 cannot be stopped halfway through a full disk
+    with h5py.File(image, "w", track_order=True) as file:
+        file.attrs.update({**common, **file_attrs, **_split_attribute(recordings)})
+        for recording, attributes in zip(recordings, per_trial, strict=True):
+            rest = {k: v for k, v in attributes.items() if k not in common}
+            _write_trial(file.create_group(recording.name), recording, rest)
+    write_bytes(path, image.getvalue())
 
 
 def _read_trial(file: h5py.File, name: str, split: str | None, raw: bool) -> Recording:
     group = file[name]
     attrs = {**file.attrs, **group.attrs}
     x = _array(group, "raw_x" if raw else "x")
-    rate = None if raw else _rate(name, attrs, "t" in group)
+    rate = None if raw else _number(name, attrs, "rate_hz")
+    if rate is not None and rate <= 0:
+        raise RecordingError(f"{name}: rate_hz is {rate:g}; it must be positive")
     x_units, tared_s = _tare_text(_text(attrs.get("x_units", "")))
-    if raw or rate is None:
-        t = _array(group, "raw_t" if raw else "t", ndim=1)
-    elif "t" in group:
-        t = _array(group, "t", ndim=1)
-    else:
-        t = float(attrs.get("t0", 0.0)) + np.arange(len(x)) / rate
+    t = _array(group, "raw_t", ndim=1) if raw else _stamps(group, attrs, rate, len(x))
     y = np.zeros((len(x), 0), np.float32) if raw or "y" not in group else _array(group, "y")
-    tared = 0 if raw else int(attrs.get("tared", round(tared_s * (rate or 0.0))))
+    tared = _number(name, attrs, "tared")
+    if tared is None:
+        tared = round(tared_s * (rate or 0.0))
     return Recording(
         name,
         t,
@@ -86,7 +84,7 @@ def _read_trial(file: h5py.File, name: str, split: str | None, raw: bool) -> Rec
         np.asarray(group["valid"], np.bool_) if "valid" in group and not raw else np.ones(len(x), np.bool_),
         rate_hz=rate,
         split=split,
-        tared=tared,
+        tared=0 if raw else int(tared),
         attrs={k: _text(v) for k, v in attrs.items() if k not in STRUCTURE},
     )
 
@@ -106,23 +104,30 @@ def _array(group: h5py.Group, key: str, ndim: int = 2) -> Any:
     return array
 
 
-def _rate(name: str, attrs: dict[str, Any], has_stamps: bool) -> float | None:
-    if "rate_hz" not in attrs:
-        if has_stamps:
-            return None
+def _stamps(group: h5py.Group, attrs: dict[str, Any], rate: float | None, n: int) -> Any:
+    if "t" in group:
+        return _array(group, "t", ndim=1)
+    name = group.name.lstrip("/")
+    if rate is None:
         raise RecordingError(f"{name}: neither an attribute rate_hz nor stamps t: when were the samples taken?")
+    return (_number(name, attrs, "t0") or 0.0) + np.arange(n) / rate
+
+
+def _number(name: str, attrs: dict[str, Any], key: str) -> float | None:
+    if key not in attrs:
+        return None
     try:
-        rate = float(attrs["rate_hz"])
+        value = float(attrs[key])
     except (TypeError, ValueError):
-        rate = 0.0
-    if not (rate > 0 and np.isfinite(rate)):
-        raise RecordingError(f"{name}: rate_hz is {attrs['rate_hz']!r}; it must be a positive number")
-    return rate
+        value = np.nan
+    if not np.isfinite(value):
+        raise RecordingError(f"{name}: {key} is {attrs[key]!r}, not a number")
+    return value
 
 
 def _columns(name: str, attrs: dict[str, Any], axis: str, width: int, units: str) -> tuple[Channel, ...]:
     if f"{axis}_names" in attrs:
-        names = _list(attrs[f"{axis}_names"])
+        names = _list(name, f"{axis}_names", attrs[f"{axis}_names"])
     else:
         names = [f"{axis}{i}" for i in range(width)]
     if len(names) != width:
@@ -135,9 +140,11 @@ def spread_units(names: Sequence[str], units: str) -> list[str]:
 
     Names are of one group when they are equal up to the last underscore: acc_x and acc_y.
     """
-    if units.startswith("["):
-        parts = [str(part) for part in json.loads(units)]
-    else:
+    try:
+        parts = [str(part) for part in json.loads(units)] if units.startswith("[") else []
+    except ValueError:
+        parts = []
+    if not parts:
         parts = [part.strip() for part in REMARK.sub("", units).split(",")]
     groups = list(dict.fromkeys(name.rpartition("_")[0] for name in names))
     if len(parts) == len(names):
@@ -153,22 +160,29 @@ def _tare_text(units: str) -> tuple[str, float]:
     return (TARE_TEXT.sub("", units), float(found[1])) if found else (units, 0.0)
 
 
-def _splits(file: h5py.File) -> dict[str, str]:
+def _splits(file: h5py.File, trials: list[str]) -> dict[str, str]:
     text = _text(file.attrs.get("split", "{}"))
     try:
-        parts = json.loads(text)
-        return {str(trial): str(part) for part, trials in parts.items() for trial in trials}
+        parts = {str(trial): str(part) for part, members in json.loads(text).items() for trial in members}
     except (ValueError, AttributeError, TypeError) as error:
-        raise RecordingError(
-            f'the attribute split is not JSON of the form {{"train": [...], "test": [...]}}: {text[:60]}'
-        ) from error
+        form = '{"train": [...], "val": [...], "test": [...]}'
+        raise RecordingError(f"the attribute split is not JSON of the form {form}: {text[:60]}") from error
+    absent = [trial for trial in parts if trial not in trials]
+    if absent:
+        raise RecordingError(f"the attribute split names {absent[0]!r}, but the file has no such trial")
+    return parts
 
 
-def _list(value: Any) -> list[str]:
+def _list(name: str, key: str, value: Any) -> list[str]:
     if isinstance(value, np.ndarray):
-        return [_text(part) for part in value]
-    text = _text(value)
-    return [str(part) for part in json.loads(text)] if text.startswith("[") else [p.strip() for p in text.split(",")]
+        return [_text(part) for part in value.ravel()]
+    text = _text(value).strip()
+    if not text.startswith("["):
+        return [part.strip() for part in text.split(",")]
+    try:
+        return [str(part) for part in json.loads(text)]
+    except ValueError as error:
+        raise RecordingError(f"{name}: {key} is not a list of names: {text[:60]}") from error
 
 
 def _text(value: Any) -> str:
