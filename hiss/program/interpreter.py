@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,7 @@ def cast(program: Program, dtype: DTypeLike) -> Program:
     return dataclasses.replace(program, stages=stages)
 
 
-# ---- ops without memory -----------------------------------------------------------------------------------------------
+# ---- ops without memory ----------------------------------------------------------------------------------
 
 _erf = np.frompyfunc(math.erf, 1, 1)  # numpy has no erf
 
@@ -113,7 +113,7 @@ EVALUATE: dict[type[o.Op], Callable[[Any, Values], Array]] = {
     o.Mul: _mul,
 }
 
-# ---- ops with memory --------------------------------------------------------------------------------------------------
+# ---- ops with memory -------------------------------------------------------------------------------------
 
 
 def initial(op: o.Op, width: int, dtype: Any, batch: tuple[int, ...] = ()) -> State:
@@ -179,10 +179,11 @@ def read(op: o.Op, before: State, after: State, values: Values) -> Array:
     raise TypeError(f"{type(op).__name__} has no state")
 
 
-# ---- the tare ---------------------------------------------------------------------------------------------------------
+# ---- the tare --------------------------------------------------------------------------------------------
 
 
-def _input(op: o.Input, tare: Array, x: Array) -> Array:
+def input_value(op: o.Input, tare: Array, x: Array) -> Array:
+    """z of raw samples x (..., C) with the tare (..., C) taken off."""
     return (np.clip(x - tare, op.lo, op.hi) - op.offset) * np.exp2(-op.shift).astype(op.offset.dtype)
 
 
@@ -198,7 +199,7 @@ def tared(state: State) -> bool:
     return int(state["tare.left"]) == 0
 
 
-# ---- a step -----------------------------------------------------------------------------------------------------------
+# ---- a step ----------------------------------------------------------------------------------------------
 
 
 def init_state(program: Program, batch: tuple[int, ...] = ()) -> State:
@@ -218,15 +219,17 @@ def _reset_state(program: Program, batch: tuple[int, ...]) -> State:
     dtype, width = input_op(program).offset.dtype, program.widths
     state: State = {f"phase.{i}": np.array(0) for i in range(len(program.stages))}
     for _, _, op in program.ops():
-        state |= _named(op, initial(op, width[op.reads[0]] if op.reads else 0, dtype, batch))
+        state |= named(op, initial(op, width[op.reads[0]] if op.reads else 0, dtype, batch))
     return state
 
 
-def _named(op: o.Op, parts: State) -> State:
+def named(op: o.Op, parts: State) -> State:
+    """The parts of one op's state under the names they have in the program's."""
     return {f"{op.out}.{part}": array for part, array in parts.items()}
 
 
-def _state_of(op: o.Op, state: State) -> State:
+def state_of(op: o.Op, state: State) -> State:
+    """The parts of one op's state."""
     prefix = op.out + "."
     return {key[len(prefix) :]: array for key, array in state.items() if key.startswith(prefix)}
 
@@ -236,12 +239,12 @@ def step(program: Program, state: State, x: Array) -> tuple[Array | None, State]
     op = input_op(program)
     x = np.asarray(x, op.offset.dtype)
     if not tared(state):
-        return None, _tare_step(op, state, x)
-    values = {op.out: _input(op, state["tare.mean"], x)}
+        return None, tare_step(op, state, x)
+    values = {op.out: input_value(op, state["tare.mean"], x)}
     state = dict(state)
     for i, stage in enumerate(program.stages):
         complete = int(state[f"phase.{i}"]) == stage.period - 1
-        values, changed = _stage_step(program, stage, state, values, complete)
+        values, changed = stage_step(program, stage, state, values, complete)
         state |= changed
         state[f"phase.{i}"] = np.array(0 if complete else int(state[f"phase.{i}"]) + 1)
         if not complete:
@@ -250,7 +253,8 @@ def step(program: Program, state: State, x: Array) -> tuple[Array | None, State]
     return np.concatenate(list(values.values()), axis=-1), state
 
 
-def _tare_step(op: o.Input, state: State, x: Array) -> State:
+def tare_step(op: o.Input, state: State, x: Array) -> State:
+    """The state after one more sample x (..., C) of the tare."""
     left = int(state["tare.left"])
     seen = op.tare - left
     # a running mean, as the generated code keeps it: no sum to overflow
@@ -258,9 +262,7 @@ def _tare_step(op: o.Input, state: State, x: Array) -> State:
     return {**state, "tare.mean": mean, "tare.left": np.array(left - 1)}
 
 
-def _stage_step(
-    program: Program, stage: Stage, state: State, values: Values, complete: bool
-) -> tuple[Values, State]:
+def stage_step(program: Program, stage: Stage, state: State, values: Values, complete: bool) -> tuple[Values, State]:
     """One step of a stage: the values it made, and the states that changed."""
     values = dict(values)
     feedback: list[o.Op] = []
@@ -268,19 +270,19 @@ def _stage_step(
     for op in stage.ops:
         reading = complete or op in stage.every
         if op.remembers and not isinstance(op, o.Input):
-            before = _state_of(op, state)
+            before = state_of(op, state)
             if isinstance(op, o.Delay):
                 after = before
                 feedback.append(op)
             else:
                 after = update(op, before, values)
-                changed |= _named(op, after)
+                changed |= named(op, after)
             if reading:
                 values[op.out] = read(op, before, after, values)
         elif reading and not isinstance(op, o.Input):
             values[op.out] = EVALUATE[type(op)](op, values)
     for op in feedback:  # the input of a Delay may have been made after it
-        changed |= _named(op, update(op, _state_of(op, state), values))
+        changed |= named(op, update(op, state_of(op, state), values))
     if complete:
         changed |= _restarted(program, stage, state["tare.mean"].shape[:-1])
     return values, changed
@@ -291,146 +293,5 @@ def _restarted(program: Program, stage: Stage, batch: tuple[int, ...]) -> State:
     state: State = {}
     for op in stage.ops:
         if getattr(op, "restart", False):
-            state |= _named(op, initial(op, width[op.reads[0]], dtype, batch))
+            state |= named(op, initial(op, width[op.reads[0]], dtype, batch))
     return state
-
-
-# ---- whole sequences --------------------------------------------------------------------------------------------------
-
-
-def predict(program: Program, x: Array) -> Array:
-    """x (..., T, C) raw samples from fresh state -> estimates (..., n, D)."""
-    x = np.asarray(x)
-    return run(program, init_state(program, x.shape[:-2]), x)[0]
-
-
-def run(program: Program, state: State, x: Array) -> tuple[Array, State]:
-    """step() over x (..., T, C): estimates (..., n, D) and the state after the last sample.
-
-    Ops without memory run on the whole sequence at once, so sums may be ordered otherwise than in step().
-    """
-    op = input_op(program)
-    x = np.asarray(x, op.offset.dtype)
-    while not tared(state) and x.shape[-2] > 0:
-        state, x = _tare_step(op, state, x[..., 0, :]), x[..., 1:, :]
-    values = {op.out: _input(op, state["tare.mean"][..., None, :], x)}
-    state = dict(state)
-    for i, stage in enumerate(program.stages):
-        values, changed = _stage_run(program, i, state, values)
-        state |= changed
-        values = {name: values[name] for name in stage.hands}
-    return np.concatenate(list(values.values()), axis=-1), state
-
-
-def _stage_run(program: Program, index: int, state: State, values: Values) -> tuple[Values, State]:
-    """All steps of one stage; the values that come back stand at its last steps only."""
-    stage = program.stages[index]
-    phase, steps = int(state[f"phase.{index}"]), next(iter(values.values())).shape[-2]
-    ends = slice(stage.period - 1 - phase, None, stage.period)
-    if _has_feedback(stage):
-        return _stage_by_steps(program, index, state, values)
-    values, changed = dict(values), {f"phase.{index}": np.array((phase + steps) % stage.period)}
-    at_ends: Values = {name: value[..., ends, :] for name, value in values.items()}
-    for op in stage.ops:
-        if isinstance(op, o.Input):
-            continue
-        last = op not in stage.every
-        if op.remembers:
-            fresh = initial(op, values[op.reads[0]].shape[-1], input_op(program).offset.dtype)
-            y, after = _scan(op, _state_of(op, state), values | _spread(op, at_ends, values, ends), fresh, stage, phase)
-            changed |= _named(op, after)
-        else:
-            y = EVALUATE[type(op)](op, at_ends if last else values)
-        if not last:
-            values[op.out] = y
-        at_ends[op.out] = y[..., ends, :] if not last or op.remembers else y
-    return at_ends, changed
-
-
-def _spread(op: o.Op, at_ends: Values, values: Values, ends: slice) -> Values:
-    """Selective's C may be made on last steps alone: give it a place on every step (unread elsewhere)."""
-    spread: Values = {}
-    for name in op.reads:
-        if name not in values:
-            steps = values[op.reads[0]].shape[-2]
-            full = np.zeros((*at_ends[name].shape[:-2], steps, at_ends[name].shape[-1]), at_ends[name].dtype)
-            full[..., ends, :] = at_ends[name]
-            spread[name] = full
-    return spread
-
-
-def _has_feedback(stage: Stage) -> bool:
-    made: set[str] = set()
-    own = {op.out for op in stage.ops}
-    for op in stage.ops:
-        if any(name in own and name not in made for name in op.reads):
-            return True
-        made.add(op.out)
-    return False
-
-
-def _stage_by_steps(program: Program, index: int, state: State, values: Values) -> tuple[Values, State]:
-    stage = program.stages[index]
-    steps, state = next(iter(values.values())).shape[-2], dict(state)
-    handed: list[Values] = []
-    for t in range(steps):
-        phase = int(state[f"phase.{index}"])
-        complete = phase == stage.period - 1
-        made, changed = _stage_step(program, stage, state, {n: v[..., t, :] for n, v in values.items()}, complete)
-        state |= {**changed, f"phase.{index}": np.array(0 if complete else phase + 1)}
-        if complete:
-            handed.append({name: made[name] for name in stage.hands})
-    width, batch = program.widths, state["tare.mean"].shape[:-1]
-    empty = {name: np.zeros((*batch, 0, width[name]), input_op(program).offset.dtype) for name in stage.hands}
-    stacked = {n: np.stack([h[n] for h in handed], axis=-2) for n in stage.hands} if handed else empty
-    return stacked, state
-
-
-def _scan(
-    op: o.Op, state: State, values: Values, fresh: State, stage: Stage, phase: int
-) -> tuple[Array, State]:
-    """update() and read() over a sequence; chunks of an op that restarts run side by side."""
-    values = {name: values[name] for name in op.reads}
-    steps, k = next(iter(values.values())).shape[-2], stage.period
-    if not getattr(op, "restart", False):
-        return _scan_steps(op, state, values, steps)
-    parts: list[Array] = []
-    for begin, stop in _chunks(steps, k, phase):
-        part = {name: value[..., begin:stop, :] for name, value in values.items()}
-        chunks = max(1, (stop - begin) // k)
-        if chunks > 1 or (stop - begin) % k == 0:
-            part = {n: v.reshape(*v.shape[:-2], chunks, k, v.shape[-1]) for n, v in part.items()}
-            batch = next(iter(part.values())).shape[:-2]
-            y, _ = _scan_steps(op, _broadcast(fresh, batch), part, k)
-            parts.append(y.reshape(*y.shape[:-3], chunks * k, y.shape[-1]))
-            state = _broadcast(fresh, batch[:-1])
-        else:
-            y, state = _scan_steps(op, state, part, stop - begin)
-            parts.append(y)
-            if (begin + phase + stop - begin) % k == 0:
-                state = _broadcast(fresh, next(iter(values.values())).shape[:-2])
-    return np.concatenate(parts, axis=-2), state
-
-
-def _chunks(steps: int, k: int, phase: int) -> Iterable[tuple[int, int]]:
-    """(begin, stop): the rest of a chunk begun before, all whole chunks, the beginning of one more."""
-    head = min((k - phase) % k, steps)
-    body = head + (steps - head) // k * k
-    return [(b, s) for b, s in ((0, head), (head, body), (body, steps)) if s > b] or [(0, 0)]
-
-
-def _broadcast(state: State, batch: tuple[int, ...]) -> State:
-    return {part: np.broadcast_to(array, batch + array.shape).copy() for part, array in state.items()}
-
-
-def _scan_steps(op: o.Op, state: State, values: Values, steps: int) -> tuple[Array, State]:
-    made: list[Array] = []
-    for t in range(steps):
-        now = {name: value[..., t, :] for name, value in values.items()}
-        after = update(op, state, now)
-        made.append(read(op, state, after, now))
-        state = after
-    if made:
-        return np.stack(made, axis=-2), state
-    one = {name: np.zeros((*value.shape[:-2], value.shape[-1]), value.dtype) for name, value in values.items()}
-    return read(op, state, update(op, state, one), one)[..., None, :][..., :0, :], state

@@ -2,9 +2,9 @@
 
 u, x: input value, (n_in,);  y: output value, (n_out,);  H: channels;  N: modes or states per channel;  K: taps.
 
-An op names the value it makes (`out`) and the values it reads (`reads`). Constants are numpy arrays in float64 (complex128
-for modes); a reader casts them to its own arithmetic. The step semantics stand in each docstring; interpreter.py is
-their definition in floating point.
+An op names the value it makes (`out`) and the values it reads (`reads`). Constants are numpy arrays in float64
+(complex128 for modes); a reader casts them to its own arithmetic. The step semantics stand in each docstring;
+interpreter.py is their definition in floating point.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Diagonal(Op):
 
 @dataclass(frozen=True, eq=False)
 class Fir(Op):
-    """y = b + sum_k t_k u_{-k}, present sample first, per channel.   history: (K-1, H), newest first, 0 at the start."""
+    """y = b + sum_k t_k u_{-k}, present sample first, per channel.   past: (K-1, H), newest first, 0 at the start."""
 
     input: str
     taps: Array  # (H, K)
@@ -209,8 +209,7 @@ class Mul(Op):
 
 
 OPS: dict[str, type[Op]] = {
-    kind.__name__: kind
-    for kind in (Input, Affine, Diagonal, Fir, Delay, Selective, Map, Norm, Add, Mul)
+    kind.__name__: kind for kind in (Input, Affine, Diagonal, Fir, Delay, Selective, Map, Norm, Add, Mul)
 }
 """Every op by name: the list in this file is the ceiling."""
 

@@ -97,9 +97,9 @@ class Program:
 
         x: (..., T, C) raw samples at rate_hz; returns (..., estimates, D): the numbers that a Stepper gives.
         """
-        from hiss.program import interpreter
+        from hiss.program import interpreter, sequence
 
-        return interpreter.predict(interpreter.cast(self, dtype), x)
+        return sequence.predict(interpreter.cast(self, dtype), x)
 
     def save(self, path: str | Path) -> None:
         """Write a `.hiss` file, wholly or not at all. Raises HissError."""

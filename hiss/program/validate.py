@@ -36,7 +36,8 @@ def widths(program: Program) -> dict[str, int]:
         for op in stage.ops:
             if op.out in made:
                 raise ProgramError(f"two ops make the value {op.out!r}; every name stands once")
-            made[op.out] = _made_width(op)
+            width = made_width(op)
+            made[op.out] = _shared_width(op, made) if width is None else width
     for stage in program.stages:
         for op in stage.ops:
             _check_op(op, made)
@@ -86,7 +87,8 @@ def _check_stage_order(index: int, stage: Stage, known: set[str]) -> None:
             raise ProgramError(f"stage {index} hands {name!r}, which it neither makes nor receives")
 
 
-def _made_width(op: o.Op) -> int:
+def made_width(op: o.Op) -> int | None:
+    """The length that the constants give; None: as long as what it reads."""
     match op:
         case o.Input():
             return len(op.offset)
@@ -98,7 +100,14 @@ def _made_width(op: o.Op) -> int:
             return len(op.bias)
         case o.Delay():
             return len(op.ages)
-    return -1  # as wide as what it reads
+    return None
+
+
+def _shared_width(op: o.Op, made: dict[str, int]) -> int:
+    read = [_width(made, name, f"{op.out!r}") for name in op.reads]
+    if len(set(read)) != 1:
+        raise ProgramError(f"{op.out!r} ({type(op).__name__}) reads values of lengths {read}; expected all equal")
+    return read[0]
 
 
 def _width(made: dict[str, int], name: str, reader: str) -> int:
@@ -109,10 +118,6 @@ def _width(made: dict[str, int], name: str, reader: str) -> int:
 
 def _check_op(op: o.Op, made: dict[str, int]) -> None:
     read = [_width(made, name, f"{op.out!r}") for name in op.reads]
-    if made[op.out] == -1:
-        if len(set(read)) != 1:
-            raise ProgramError(f"{op.out!r} ({type(op).__name__}) reads values of lengths {read}; expected all equal")
-        made[op.out] = read[0]
     expected = _shapes(op, read)
     for name, shape in expected.items():
         held = getattr(op, name)

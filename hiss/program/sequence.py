@@ -1,0 +1,150 @@
+"""A program over whole sequences: the functions of interpreter.py, op by op instead of sample by sample.
+
+Ops without memory run on all steps at once, ops with memory step through them (chunks that restart side by side), so
+the numbers are those of step() but for the order of sums in matrix products.   S: steps of a stage, on axis -2.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hiss.program import interpreter as it
+from hiss.program import ops as o
+from hiss.program.interpreter import Array, State, Values
+from hiss.program.program import Program, Stage
+from hiss.program.validate import made_width
+
+
+def predict(program: Program, x: Array) -> Array:
+    """x (..., T, C) raw samples from fresh state -> estimates (..., n, D)."""
+    x = np.asarray(x)
+    return run(program, it.init_state(program, x.shape[:-2]), x)[0]
+
+
+def run(program: Program, state: State, x: Array) -> tuple[Array, State]:
+    """step() over x (..., T, C): estimates (..., n, D) and the state after the last sample.
+
+    Ops without memory run on the whole sequence at once, so sums may be ordered otherwise than in step().
+    """
+    op = it.input_op(program)
+    x = np.asarray(x, op.offset.dtype)
+    while not it.tared(state) and x.shape[-2] > 0:
+        state, x = it.tare_step(op, state, x[..., 0, :]), x[..., 1:, :]
+    values = {op.out: it.input_value(op, state["tare.mean"][..., None, :], x)}
+    state = dict(state)
+    for i, stage in enumerate(program.stages):
+        values, changed = _stage_run(program, i, state, values)
+        state |= changed
+        values = {name: values[name] for name in stage.hands}
+    return np.concatenate(list(values.values()), axis=-1), state
+
+
+def _stage_run(program: Program, index: int, state: State, values: Values) -> tuple[Values, State]:
+    """All steps of one stage; the values that come back stand at its last steps only."""
+    stage = program.stages[index]
+    phase, steps = int(state[f"phase.{index}"]), next(iter(values.values())).shape[-2]
+    ends = slice(stage.period - 1 - phase, None, stage.period)
+    if _has_feedback(stage):
+        return _stage_by_steps(program, index, state, values)
+    values, changed = dict(values), {f"phase.{index}": np.array((phase + steps) % stage.period)}
+    at_ends: Values = {name: value[..., ends, :] for name, value in values.items()}
+    for op in stage.ops:
+        if isinstance(op, o.Input):
+            continue
+        last = op not in stage.every
+        if op.remembers:
+            fresh = it.initial(op, values[op.reads[0]].shape[-1], it.input_op(program).offset.dtype)
+            y, after = _scan(
+                op, it.state_of(op, state), values | _spread(op, at_ends, values, ends), fresh, stage, phase
+            )
+            changed |= it.named(op, after)
+        else:
+            y = it.EVALUATE[type(op)](op, at_ends if last else values)
+        if not last:
+            values[op.out] = y
+        at_ends[op.out] = y[..., ends, :] if not last or op.remembers else y
+    return at_ends, changed
+
+
+def _spread(op: o.Op, at_ends: Values, values: Values, ends: slice) -> Values:
+    """Selective's C may be made on last steps alone: give it a place on every step (unread elsewhere)."""
+    spread: Values = {}
+    for name in op.reads:
+        if name not in values:
+            steps = values[op.reads[0]].shape[-2]
+            full = np.zeros((*at_ends[name].shape[:-2], steps, at_ends[name].shape[-1]), at_ends[name].dtype)
+            full[..., ends, :] = at_ends[name]
+            spread[name] = full
+    return spread
+
+
+def _has_feedback(stage: Stage) -> bool:
+    made: set[str] = set()
+    own = {op.out for op in stage.ops}
+    for op in stage.ops:
+        if any(name in own and name not in made for name in op.reads):
+            return True
+        made.add(op.out)
+    return False
+
+
+def _stage_by_steps(program: Program, index: int, state: State, values: Values) -> tuple[Values, State]:
+    stage = program.stages[index]
+    steps, state = next(iter(values.values())).shape[-2], dict(state)
+    handed: list[Values] = []
+    for t in range(steps):
+        phase = int(state[f"phase.{index}"])
+        complete = phase == stage.period - 1
+        made, changed = it.stage_step(program, stage, state, {n: v[..., t, :] for n, v in values.items()}, complete)
+        state |= {**changed, f"phase.{index}": np.array(0 if complete else phase + 1)}
+        if complete:
+            handed.append({name: made[name] for name in stage.hands})
+    width, batch = program.widths, state["tare.mean"].shape[:-1]
+    empty = {name: np.zeros((*batch, 0, width[name]), it.input_op(program).offset.dtype) for name in stage.hands}
+    stacked = {n: np.stack([h[n] for h in handed], axis=-2) for n in stage.hands} if handed else empty
+    return stacked, state
+
+
+def _scan(op: o.Op, state: State, values: Values, fresh: State, stage: Stage, phase: int) -> tuple[Array, State]:
+    """it.update() and it.read() over a sequence; chunks of an op that restarts run side by side."""
+    values = {name: values[name] for name in op.reads}
+    steps, k = next(iter(values.values())).shape[-2], stage.period
+    if not getattr(op, "restart", False):
+        return _scan_steps(op, state, values)
+    head = min((k - phase) % k, steps)  # the rest of a chunk begun before
+    body = head + (steps - head) // k * k
+    first, chunks, rest = (
+        {name: value[..., begin:stop, :] for name, value in values.items()}
+        for begin, stop in ((0, head), (head, body), (body, steps))
+    )
+    y_first, state = _scan_steps(op, state, first)
+    if (phase + head) % k == 0:
+        state = _broadcast(fresh, next(iter(values.values())).shape[:-2])
+    y_rest, state = _scan_steps(op, state, rest)
+    return np.concatenate([y_first, _scan_chunks(op, fresh, chunks, k), y_rest], axis=-2), state
+
+
+def _scan_chunks(op: o.Op, fresh: State, values: Values, k: int) -> Array:
+    """Whole chunks of k steps side by side, each from the `fresh` state of one."""
+    cut = {n: v.reshape(*v.shape[:-2], v.shape[-2] // k, k, v.shape[-1]) for n, v in values.items()}
+    batch = next(iter(cut.values())).shape[:-2]
+    y, _ = _scan_steps(op, _broadcast(fresh, batch), cut)
+    return y.reshape(*batch[:-1], -1, y.shape[-1])
+
+
+def _broadcast(state: State, batch: tuple[int, ...]) -> State:
+    return {part: np.broadcast_to(array, batch + array.shape).copy() for part, array in state.items()}
+
+
+def _scan_steps(op: o.Op, state: State, values: Values) -> tuple[Array, State]:
+    steps = next(iter(values.values())).shape[-2]
+    made: list[Array] = []
+    for t in range(steps):
+        now = {name: value[..., t, :] for name, value in values.items()}
+        after = it.update(op, state, now)
+        made.append(it.read(op, state, after, now))
+        state = after
+    if made:
+        return np.stack(made, axis=-2), state
+    u = values[op.reads[0]]
+    return np.zeros((*u.shape[:-1], made_width(op) or 0), u.dtype), state
