@@ -1,7 +1,7 @@
 """The residual block of HiSS (norm, SSM, GELU, mix with GLU) and a stack of them.
 
-Inside a stack the channels come first: (H, B, T) for whole sequences, (H, k, n) for n chunks of k steps. So norms, mixes
-and convolutions all run on contiguous rows, without a copy between them. Public methods take and give (B, T, channels).
+Inside a stack the channels come first: (H, B, T) for whole sequences, (H, k, n) for n chunks of k steps. So norms,
+mixes and convolutions all run on contiguous rows, without a copy between them; forward has (B, T, channels).
 
     x <- x + drop(GLU(W drop(GELU(SSM(LayerNorm(x)))) + b))     GLU: first half times sigmoid(second half)
 """

@@ -6,7 +6,7 @@ dt (H,);  A (H, M) with Re A < 0;  C (H, M), B = 1 (another B only multiplies C)
     h_k = A_bar h_{k-1} + u_k                 # (H, M) complex, from zero
     y_k = Re(sum_m C_star h_k) + D u_k        # (H,),  C_star = 2 C B_bar
 
-Formulas: Gu et al. 2022, "On the Parameterization and Initialization of Diagonal State Space Models" (arXiv 2206.11893).
+Formulas: Gu et al. 2022, On the Parameterization and Initialization of Diagonal State Space Models, arXiv 2206.11893.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def initial_modes(init: str, n_modes: int) -> tuple[Tensor, Tensor]:
 
 
 def _legs(order: int) -> tuple[Tensor, Tensor]:
-    """Eigenvalues of the normal part of HiPPO-LegS and its B in their basis, Im B clipped at 2 as the reference does."""
+    """Eigenvalues of the normal part of HiPPO-LegS; B in their basis, Im B clipped at 2 as the reference does."""
     q = np.sqrt(2.0 * np.arange(order) + 1)
     skew = -0.5 * np.tril(np.outer(q, q), -1)
     skew = skew - skew.T

@@ -1,0 +1,229 @@
+"""Recordings -> sequences: one rate, one set of columns, a tare, scaling from training recordings only, windows.
+
+C: channels;  D: targets;  F: input columns (C, or 2 C with deltas);  T: samples;  B: windows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hiss.errors import ProgramError, TrainingError
+from hiss.recording import Recording, check_channels, choose_targets
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+SMALLEST_STD = 1e-5
+RANGE_MARGIN = 4.0
+"""The declared range goes this many spans of the training data beyond its least and largest value."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """How samples become model inputs, and model outputs become targets; everything per column."""
+
+    tare: int  # samples whose mean is taken off first; 0 = none
+    lo: F64  # (C,) declared range after the tare
+    hi: F64  # (C,)
+    mean: F64  # (C,)
+    std: F64  # (C,)
+    deltas: bool
+    delta_mean: F64  # (C,)
+    delta_std: F64  # (C,)
+    y_mean: F64  # (D,)
+    y_std: F64  # (D,)
+
+    @property
+    def n_channels(self) -> int:
+        """C."""
+        return len(self.mean)
+
+    @property
+    def n_inputs(self) -> int:
+        """F, the columns that the model sees."""
+        return self.n_channels * (2 if self.deltas else 1)
+
+    def inputs(self, x: NDArray[np.floating]) -> F32:
+        """Tared samples (..., T, C) -> (..., T, F): clipped, scaled, then first differences (the first one is 0)."""
+        x = np.clip(x.astype(np.float64), self.lo, self.hi)
+        columns = (x - self.mean) / self.std
+        if self.deltas:
+            steps = np.diff(x, axis=-2, prepend=x[..., :1, :])
+            columns = np.concatenate((columns, (steps - self.delta_mean) / self.delta_std), axis=-1)
+        return columns.astype(np.float32)
+
+    @property
+    def resting_delta(self) -> F32:
+        """(C,) what a difference of 0 becomes."""
+        return (-self.delta_mean / self.delta_std).astype(np.float32)
+
+    def targets(self, y: NDArray[np.floating]) -> F32:
+        """Targets (..., D) in their units -> scaled."""
+        return ((y - self.y_mean) / self.y_std).astype(np.float32)
+
+    def estimates(self, y: NDArray[np.floating]) -> F64:
+        """Model outputs (..., D) -> the units of the targets."""
+        scaled: F64 = y * self.y_std + self.y_mean
+        return scaled
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers and lists; floats keep every bit."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()}
+
+    @staticmethod
+    def from_json(data: Any) -> Scaling:
+        """The reverse; raises ProgramError when keys, sizes or numbers do not fit."""
+        names = [f.name for f in dataclasses.fields(Scaling)]
+        if not isinstance(data, dict) or sorted(data) != sorted(names):
+            raise ProgramError(f"scaling: expected the keys {', '.join(names)}")
+        try:
+            tare, deltas = int(data["tare"]), bool(data["deltas"])
+            arrays = {n: np.array(data[n], np.float64) for n in names if n not in ("tare", "deltas")}
+        except (TypeError, ValueError) as error:
+            raise ProgramError(f"scaling: {error}") from error
+        scaling = Scaling(tare=tare, deltas=deltas, **arrays)
+        scaling._check()
+        return scaling
+
+    def _check(self) -> None:
+        channels, outputs = self.mean.shape, self.y_mean.shape
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if not isinstance(value, np.ndarray):
+                continue
+            want = outputs if f.name.startswith("y_") else channels
+            if value.ndim != 1 or value.shape != want or not np.isfinite(value).all():
+                raise ProgramError(f"scaling: {f.name} must be {want[0] if want else 1} finite numbers")
+        if (
+            self.tare < 0
+            or min(self.std.min(), self.delta_std.min(), self.y_std.min()) <= 0
+            or (self.hi < self.lo).any()
+        ):
+            raise ProgramError("scaling: tare must be 0 or more, deviations positive, lo at most hi")
+
+
+def fit_scaling(recordings: Sequence[Recording], *, deltas: bool = True) -> Scaling:
+    """Statistics of training recordings (tared, regular); targets are counted where they are valid."""
+    x = np.concatenate([r.x for r in recordings]).astype(np.float64)
+    dx = np.concatenate([np.diff(r.x.astype(np.float64), axis=0, prepend=r.x[:1]) for r in recordings])
+    y = np.concatenate([r.y[r.valid] for r in recordings]).astype(np.float64)
+    if not len(y):
+        raise TrainingError("no sample of the training recordings is valid: there is nothing to learn from")
+    lo, hi = x.min(0), x.max(0)
+    margin = RANGE_MARGIN * np.maximum(hi - lo, SMALLEST_STD)
+    return Scaling(
+        tare=recordings[0].tared,
+        lo=lo - margin,
+        hi=hi + margin,
+        mean=x.mean(0),
+        std=np.maximum(x.std(0), SMALLEST_STD),
+        deltas=deltas,
+        delta_mean=dx.mean(0),
+        delta_std=np.maximum(dx.std(0), SMALLEST_STD),
+        y_mean=y.mean(0),
+        y_std=np.maximum(y.std(0), SMALLEST_STD),
+    )
+
+
+def prepare(
+    recordings: Sequence[Recording], target: str | Sequence[str], rate_hz: float, tare: int | None = None
+) -> list[Recording]:
+    """The recordings at rate_hz with y = the targets, tared alike.
+
+    tare: samples at rate_hz, None = as many as the recordings are tared by already. Raises RecordingError for unknown
+    targets, other channels than the first recording has, or a tare that some have and others have not.
+    """
+    if not recordings:
+        raise TrainingError("no recordings are left to train on")
+    chosen = [choose_targets(r, target).resampled(rate_hz) for r in recordings]
+    for r in chosen[1:]:
+        check_channels(r, [c.name for c in chosen[0].channels])
+    wanted = max(r.tared for r in chosen) if tare is None else tare
+    return [r.tare(wanted) for r in chosen]
+
+
+def hold_out(
+    recordings: Sequence[Recording], val: Sequence[Recording] | None = None, fraction: float = 0.2
+) -> tuple[list[Recording], list[Recording]]:
+    """(to fit on, to validate on): `val`, else those marked "val", else the last `fraction` of each recording."""
+    if val:
+        return list(recordings), list(val)
+    marked = [r for r in recordings if r.split == "val"]
+    rest = [r for r in recordings if r.split != "val"]
+    if marked and rest:
+        return rest, marked
+    cuts = [int(len(r) * (1 - fraction)) for r in recordings]
+    return [r.cut(0, c) for r, c in zip(recordings, cuts, strict=True)], [
+        r.cut(c) for r, c in zip(recordings, cuts, strict=True)
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Windows: x (B, W, C) tared samples, y (B, W / k, D), valid (B, W / k), read at the last sample of each chunk."""
+
+    x: F32
+    y: F32
+    valid: Bools
+
+
+class Windows:
+    """Windows of `length` samples (a multiple of the period) at uniform offsets in recordings.
+
+    A recording is drawn in proportion to its number of offsets; one that is shorter is drawn like one offset and
+    filled up with its last sample, not valid there.
+    """
+
+    def __init__(self, recordings: Sequence[Recording], length: int, period: int):
+        if not recordings or length < period or length % period:
+            raise ValueError(f"windows of {length} samples with period {period} over {len(recordings)} recordings")
+        self.recordings, self.length, self.period = recordings, length, period
+        self.offsets = np.array([max(1, len(r) - length + 1) for r in recordings])
+
+    def draw(self, rng: np.random.Generator, count: int) -> Batch:
+        """`count` windows."""
+        ends = np.cumsum(self.offsets)
+        places = rng.integers(ends[-1], size=count)
+        which = np.searchsorted(ends, places, side="right")
+        return self.stack([(int(w), int(p - ends[w] + self.offsets[w])) for w, p in zip(which, places, strict=True)])
+
+    def spread(self, count: int) -> Batch:
+        """About `count` windows that cover all recordings evenly; the same ones every time."""
+        places: list[tuple[int, int]] = []
+        for w, n in enumerate(self.offsets):
+            share = max(1, round(count * n / self.offsets.sum()))
+            places += [(w, int(o)) for o in np.unique(np.linspace(0, n - 1, share).round())]
+        return self.stack(places)
+
+    def stack(self, places: Sequence[tuple[int, int]]) -> Batch:
+        """The windows at (recording, first sample)."""
+        steps = np.arange(self.length)
+        ends = slice(self.period - 1, None, self.period)
+        xs, ys, valids = [], [], []
+        for which, start in places:
+            r = self.recordings[which]
+            inside = np.minimum(start + steps, len(r) - 1)
+            xs.append(r.x[inside])
+            ys.append(r.y[inside[ends]])
+            valids.append(r.valid[inside[ends]] & (start + steps < len(r))[ends])
+        return Batch(np.stack(xs), np.stack(ys), np.stack(valids))
+
+
+def window_length(recordings: Sequence[Recording], wanted_s: float, rate_hz: float, period: int) -> int:
+    """Samples of a training window: wanted_s, or the longest recording where that is shorter; whole chunks."""
+    longest = max((len(r) for r in recordings), default=0)
+    length = min(round(wanted_s * rate_hz), longest) // period * period
+    if length < period:
+        raise TrainingError(
+            f"the longest recording has {longest} samples at {rate_hz:g} Hz, less than one period of {period}: "
+            "record longer, or choose a smaller period"
+        )
+    return length
