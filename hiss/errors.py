@@ -11,6 +11,7 @@ HissError                  base class: catch this to catch them all
 │   ├── FormatError        bytes come, or none, but no valid frame
 │   ├── MismatchError      the stream works but does not fit the model
 │   └── DeviceLostError    the device went away or fell silent
+├── NetworkError           a download cannot be made: offline, the server is gone, the files are others
 └── MissingExtraError      an optional package is absent; the message names the extra to install
 
 A bad argument in a Python call is a ValueError.
@@ -59,6 +60,10 @@ class FormatError(StreamError):
 
 class DeviceLostError(StreamError):
     """The device went away or fell silent."""
+
+
+class NetworkError(HissError):
+    """A download cannot be made."""
 
 
 class MissingExtraError(HissError):

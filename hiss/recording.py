@@ -11,8 +11,9 @@ import fnmatch
 import math
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -122,11 +123,17 @@ def read_recordings(
     return recording_io.read_recordings(*paths, targets=targets, rate_hz=rate_hz, raw=raw)
 
 
-def write_hdf5(path: str | os.PathLike[str], recordings: Sequence[Recording], **file_attrs: str) -> None:
+def write_hdf5(
+    path: str | os.PathLike[str],
+    recordings: Sequence[Recording],
+    *,
+    extra: Mapping[str, Mapping[str, Any]] | None = None,
+    **file_attrs: str,
+) -> None:
     """Write recordings into one HDF5 file, wholly or not at all. See `hiss.recording_hdf5`."""
     from hiss import recording_hdf5
 
-    recording_hdf5.write_hdf5(path, recordings, **file_attrs)
+    recording_hdf5.write_hdf5(path, recordings, extra=extra, **file_attrs)
 
 
 def write_csv(path: str | os.PathLike[str], recording: Recording) -> None:

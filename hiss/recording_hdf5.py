@@ -11,7 +11,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,16 @@ def read_hdf5(path: str | os.PathLike[str], *, raw: bool = False) -> list[Record
         raise RecordingError(f"damaged HDF5 file ({error}); was it cut short?") from error
 
 
-def write_hdf5(path: str | os.PathLike[str], recordings: Sequence[Recording], **file_attrs: str) -> None:
+def write_hdf5(
+    path: str | os.PathLike[str],
+    recordings: Sequence[Recording],
+    *,
+    extra: Mapping[str, Mapping[str, Any]] | None = None,
+    **file_attrs: str,
+) -> None:
     """Write recordings into one file that `read_hdf5` reads back equal; file_attrs are added as file attributes.
+
+    extra: further data sets of a trial by its name, such as {"run0": {"raw_t": ..., "raw_x": ...}}.
 
     Raises RecordingError for recordings of one name, HissError when the system refuses to write (the old file stays).
     """
@@ -57,7 +65,11 @@ def write_hdf5(path: str | os.PathLike[str], recordings: Sequence[Recording], **
         file.attrs.update({**common, **file_attrs, **_split_attribute(recordings)})
         for recording, attributes in zip(recordings, per_trial, strict=True):
             rest = {k: v for k, v in attributes.items() if k not in common}
-            _write_trial(file.create_group(recording.name), recording, rest)
+            group = file.create_group(recording.name)
+            group.attrs.update(rest)
+            _write_trial(group, recording)
+            for key, array in (extra or {}).get(recording.name, {}).items():
+                group.create_dataset(key, data=array, compression="gzip", shuffle=True)
     write_bytes(path, image.getvalue())
 
 
@@ -212,8 +224,7 @@ def _split_attribute(recordings: Sequence[Recording]) -> dict[str, str]:
     return {"split": json.dumps({p: [r.name for r in recordings if r.split == p] for p in ("train", "val", "test")})}
 
 
-def _write_trial(group: h5py.Group, r: Recording, attributes: dict[str, Any]) -> None:
-    group.attrs.update(attributes)
+def _write_trial(group: h5py.Group, r: Recording) -> None:
     for key, array in (("x", r.x), ("y", r.y), ("valid", r.valid.astype(np.uint8))):
         group.create_dataset(key, data=array, compression="gzip", shuffle=True)
     exact = r.rate_hz is not None and np.array_equal(r.t, r.t[0] + np.arange(len(r)) / r.rate_hz)
