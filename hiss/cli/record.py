@@ -1,0 +1,73 @@
+"""hiss record: keep what a sensor sends."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from hiss.cli.stream import EXIT_CODES, errors_reported, run_loop, usage
+
+
+@click.command(epilog=EXIT_CODES)
+@click.option("--source", required=True, metavar="PORT", help="A port's path, file:PATH, or py:MODULE:FUNCTION.")
+@click.option("--device", required=True, metavar="DEVICE", help="anyskin:N, reskin:N (N chips), or csv.")
+@click.option(
+    "-o", "--out", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="H5", help="The file."
+)
+@click.option("--name", metavar="NAME", help="Name of the recording in the file.  [default: the file's name]")
+@click.option("--baud", default=115200, show_default=True, help="Baud rate; USB boards ignore it.")
+@click.option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="S", help="End S s after frame 1.")
+@click.option("--temperature", is_flag=True, help="Keep the chips' temperatures too (m0_t ...).")
+@click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
+@click.option(
+    "--first-frame", default=5.0, show_default=True, metavar="S", help="Give up without a valid frame by then."
+)
+@click.option(
+    "--silence", default=10.0, show_default=True, metavar="S", help="Give up when no frame comes for so long."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def command(
+    source: str,
+    device: str,
+    out: Path,
+    name: str | None,
+    baud: int,
+    duration: float | None,
+    temperature: bool,
+    overwrite: bool,
+    first_frame: float,
+    silence: float,
+    as_json: bool,
+) -> None:
+    """Record a sensor on a serial port, with the time of every sample, until Ctrl-C.
+
+    However it ends, what came is written: by --duration, Ctrl-C, SIGTERM, or an unplugged board.
+
+    \b
+    Example:
+      hiss record --source /dev/ttyACM0 --device anyskin:5 -o presses.h5 --duration 60
+    """
+    from hiss.realtime.devices import make_decoder
+    from hiss.realtime.feeds import DecodedFeed
+    from hiss.realtime.live import Limits, Loop
+    from hiss.realtime.recorder import Recorder
+    from hiss.realtime.sinks import EventLines
+    from hiss.realtime.sources import make_source
+
+    with errors_reported():
+        port = usage(make_source, source, baud)
+        decoder = usage(make_decoder, device, temperature=temperature, torn_start=port.torn_start)
+        recorder = Recorder(out, name or out.stem, overwrite, device=device, source=source)
+        loop = Loop(
+            DecodedFeed(port, decoder),
+            sinks=[EventLines(sys.stderr), recorder],
+            limits=Limits(duration, first_frame, silence),
+        )
+        try:
+            run_loop(loop, as_json)
+        finally:
+            if len(recorder) and out.exists():
+                left_out = f", {recorder.left_out} left out (not finite)" if recorder.left_out else ""
+                click.echo(f"{out}: {len(recorder)} frames of {len(recorder.channels)} channels{left_out}", err=True)

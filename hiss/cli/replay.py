@@ -1,0 +1,90 @@
+"""hiss replay: the live loop, fed from a file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from hiss.cli.live import say_model
+from hiss.cli.stream import EXIT_CODES, errors_reported, open_model, run_loop
+from hiss.errors import RecordingError
+from hiss.recording import Recording, read_recordings
+
+
+@click.command(epilog=EXIT_CODES)
+@click.argument("model", type=click.Path(path_type=Path, exists=True))
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--trial", multiple=True, metavar="NAME", help="Which recording of the file.  [default: the test split, or all]"
+)
+@click.option("--raw", is_flag=True, help="The untouched samples as they came (raw_t, raw_x), not the prepared ones.")
+@click.option(
+    "--speed", default="max", show_default=True, metavar="max|N", help="N times as fast as recorded; 1 is real time."
+)
+@click.option("--rate", type=float, metavar="HZ", help="Rate of a CSV file without a time column.")
+@click.option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="S", help="End S s after sample 1.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="CSV", help="Estimates, as CSV.")
+@click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON per recording, and no estimates.")
+def command(
+    model: Path,
+    file: Path,
+    trial: tuple[str, ...],
+    raw: bool,
+    speed: str,
+    rate: float | None,
+    duration: float | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Run the loop of hiss live from a recording (HDF5 or CSV), each one from fresh state.
+
+    Estimates are JSON lines on stdout as in hiss live; t is the recording's own time. Needs numpy only, no torch.
+
+    \b
+    Example:
+      hiss replay force.hiss eflesh_normal_force.h5 --trial run2 --raw --speed 1
+    """
+    from hiss.engines import Stepper
+    from hiss.realtime.feeds import RecordingFeed
+    from hiss.realtime.live import Limits, Loop
+    from hiss.realtime.sinks import CsvOut, EventLines, JsonLines, Sink
+
+    times = _speed(speed)
+    with errors_reported():
+        program = open_model(model)
+        chosen = choose(read_recordings(file, rate_hz=rate, raw=raw), trial, str(file))
+        if out and len(chosen) > 1:
+            raise click.UsageError(f"--out holds one recording, but {len(chosen)} are chosen; name one with --trial")
+        for recording in chosen:
+            say_model(program, f"{recording.name} ({recording.duration_s:.1f} s)")
+            sinks: list[Sink] = [EventLines(sys.stderr)]
+            if out:
+                sinks.append(CsvOut(out, program.outputs))
+            if not as_json:
+                sinks.append(JsonLines(sys.stdout, program.outputs))
+            run_loop(Loop(RecordingFeed(recording, times), Stepper(program), sinks, Limits(duration)), as_json)
+
+
+def choose(recordings: list[Recording], names: tuple[str, ...], file: str) -> list[Recording]:
+    """The named recordings, else the file's test split, else all. Raises RecordingError for an unknown name."""
+    if not names:
+        return [r for r in recordings if r.split == "test"] or recordings
+    by_name = {r.name: r for r in recordings}
+    for name in names:
+        if name not in by_name:
+            raise RecordingError(f"{file}: no recording {name!r}; there are: {', '.join(by_name)}")
+    return [by_name[name] for name in names]
+
+
+def _speed(text: str) -> float | None:
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise click.UsageError(f"--speed {text}: it is max, or a number above 0 (1 = as recorded)")
+    return speed

@@ -1,0 +1,123 @@
+"""What the streaming verbs share: exit codes, signals, and how a stream's end is reported."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import ParamSpec, TypeVar
+
+import click
+
+from hiss.errors import (
+    DeviceLostError,
+    FormatError,
+    HissError,
+    MismatchError,
+    MissingExtraError,
+    PortError,
+    ProgramError,
+    RecordingError,
+)
+from hiss.program import Program, load_program
+from hiss.realtime.live import Loop
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+EXIT_CODES = """\b
+Exit codes:
+  0  done: end of the data, --duration, Ctrl-C or SIGTERM (a second one ends at once)
+  2  usage, or a model or a file that cannot be read
+  3  port missing, busy, or no permission
+  4  no valid frame: wrong device, wrong baud rate, or a silent board
+  5  the stream does not fit the model (channels, names, units)
+  6  the device went away or fell silent
+  7  an output or the recording could not be written
+"""
+
+CODES: tuple[tuple[type[HissError], int], ...] = (
+    (PortError, 3),
+    (FormatError, 4),
+    (MismatchError, 5),
+    (DeviceLostError, 6),
+    (ProgramError, 2),
+    (RecordingError, 2),
+    (MissingExtraError, 2),
+)
+
+
+def exit_code(error: HissError) -> int:
+    """The exit code of an error; one that is not in the list is an output that failed."""
+    return next((code for kind, code in CODES if isinstance(error, kind)), 7)
+
+
+@contextlib.contextmanager
+def errors_reported() -> Iterator[None]:
+    """What goes wrong in the world outside ends the program with one line on stderr and its exit code."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has had enough: that is no error
+    except HissError as error:
+        click.echo(f"error: {error}", err=True)
+        raise SystemExit(exit_code(error)) from None
+    except OSError as error:
+        click.echo(f"error: {error}", err=True)
+        raise SystemExit(7) from None
+
+
+def usage(make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The result of make(...); a bad argument is a mistake in the command line."""
+    try:
+        return make(*args, **kwargs)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def open_model(path: Path) -> Program:
+    """The program of a .hiss file, or of a training run (which needs torch)."""
+    if path.is_dir():
+        from hiss.folding import fold
+
+        program: Program = fold(path)
+        return program
+    return load_program(path)
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """Gives stop(): true after SIGINT or SIGTERM. A second signal ends the process at once."""
+    caught: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if caught:
+            os._exit(128 + number)
+        caught.append(number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield lambda: bool(caught)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run_loop(loop: Loop, as_json: bool, advice: str = "") -> None:
+    """Run until the end, then the summary on stderr, or as JSON on stdout: also after an error."""
+    try:
+        with stop_on_signals() as stop:
+            loop.run(stop)
+    finally:
+        if as_json:
+            click.echo(json.dumps(loop.summary.as_dict()))
+        elif loop.summary.counts.frames:
+            click.echo(loop.summary.as_text(), err=True)
+    if advice:
+        click.echo(advice, err=True)

@@ -1,0 +1,224 @@
+"""The one loop for live and replay: frames in, checked, resampled onto the model's rate, stepped, handed to sinks.
+
+One thread from the read to the last sink, so nothing queues and nothing is out of date.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from hiss.errors import DeviceLostError, FormatError
+from hiss.program import Program
+from hiss.realtime.clock import DROPPED, Timeline
+from hiss.realtime.feeds import Feed
+from hiss.realtime.framing import Event, Frame
+from hiss.realtime.guess import explain
+from hiss.realtime.match import match_columns
+from hiss.realtime.sinks import Estimate, Sink
+from hiss.realtime.summary import Summary
+from hiss.resample import Resampler
+
+GAP_SAMPLES = 10  # a pause of more periods of the model's rate is reported as a gap
+UNSURE_FRAMES = 8  # so many first frames, half of them after a resync, are no proper frames
+
+
+class Steps(Protocol):
+    """What runs the model: the numpy stepper, or another engine's with the same interface."""
+
+    program: Program
+
+    @property
+    def taring(self) -> bool:
+        """Whether the next sample belongs to the tare."""
+        ...
+
+    def step(self, x: npt.NDArray[np.float32]) -> npt.NDArray[Any] | None:
+        """Take one sample (C,); the estimate (D,) when this sample completes one."""
+        ...
+
+    def reset(self) -> None:
+        """Back to the initial states; the tare is kept."""
+        ...
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long to run, and when to say that something is wrong."""
+
+    duration_s: float | None = None  # from the first frame
+    first_frame_s: float = 5.0  # without a valid frame for so long from the start: FormatError
+    silence_s: float = 10.0  # without a frame for so long later: DeviceLostError
+    gap_s: float | None = None  # None: GAP_SAMPLES periods of the model's rate, or 1 s without a model
+
+
+class Loop:
+    """Runs a feed through a stepper into sinks; `summary` is valid at any time, also after an error.
+
+    Without a stepper the frames go to the sinks only (recording). Gaps are interpolated across, as in training.
+    """
+
+    def __init__(self, feed: Feed, stepper: Steps | None = None, sinks: Sequence[Sink] = (), limits: Limits = Limits()):
+        self.feed = feed
+        self.stepper = stepper
+        self.sinks = list(sinks)
+        self.limits = limits
+        self.summary = Summary(feed.name, feed.counts)
+        self._rate_hz = stepper.program.rate_hz if stepper else 1.0
+        self._gap_s = limits.gap_s or (GAP_SAMPLES / self._rate_hz if stepper else 1.0)
+        self._timeline = Timeline(own_time=feed.ends)
+        self._columns: npt.NDArray[np.intp] | None = None  # of the model's inputs in a frame
+        self._resampler = Resampler(self._rate_hz, len(stepper.program.inputs) if stepper else 0)
+        self._seq_before = 0  # samples of the segments before this one
+        self._last_arrival_ns = 0
+        self._flags: list[str] = []
+
+    def run(self, stop: Callable[[], bool] = lambda: False) -> Summary:
+        """Until the feed ends, the duration is over, or stop() is true. Raises StreamError, and what a sink raises."""
+        with contextlib.ExitStack() as stack, _frozen_collector():
+            for sink in self.sinks:
+                stack.enter_context(sink)
+            stack.enter_context(self.feed)
+            self._say_hello()
+            started_ns = time.monotonic_ns()
+            for arrival_ns, items in self.feed:
+                for item in items:
+                    if isinstance(item, Frame):
+                        self._frame(item, arrival_ns)
+                    else:
+                        self._event(item)
+                if stop() or self._over(arrival_ns):
+                    break
+                self._watch(arrival_ns, started_ns)
+            if self.summary.counts.frames == 0 and not stop():
+                raise FormatError(f"{self.feed.name}: no valid frame; {explain(self.feed.head)}")
+        return self.summary
+
+    def _frame(self, frame: Frame, arrival_ns: int) -> None:
+        if self._last_arrival_ns:
+            self.summary.inter_arrival.add(arrival_ns - self._last_arrival_ns)
+        else:
+            self._begin()
+        self._last_arrival_ns = arrival_ns
+        if not self._placed(frame, arrival_ns):
+            return
+        for sink in self.sinks:
+            sink.frame(self.summary.span_s, frame.x)
+        if self.stepper is not None:
+            self._feed_model(self.stepper, frame.x[self._columns], arrival_ns)
+        self.summary.service.add(time.monotonic_ns() - arrival_ns)
+
+    def _placed(self, frame: Frame, arrival_ns: int) -> bool:
+        """Whether the frame has a place in time; says where the stream paused or its clock started again."""
+        timeline = self._timeline
+        what = timeline.put(arrival_ns, frame.t, pause_s=1.0 / self._rate_hz)
+        if what in DROPPED:
+            self.summary.drop(what)
+            return False
+        if what == "restart":
+            self._restart()
+        self.summary.span_s = timeline.span_s
+        if timeline.step_s > self._gap_s:
+            self.summary.gaps += 1
+            self.summary.longest_gap_s = max(self.summary.longest_gap_s, timeline.step_s)
+            self._event(Event("gap", f"no frame for {timeline.step_s:.3g} s"))
+        return True
+
+    def _feed_model(self, stepper: Steps, x: npt.NDArray[np.float32], arrival_ns: int) -> None:
+        if not np.isfinite(x).all():
+            self.summary.drop("not finite")
+            self._event(Event("not-finite", f"frame dropped: {_not_finite(stepper, x)}"))
+            return
+        for k, sample in self._resampler.push(self._timeline.t, x):
+            self._step(stepper, k, sample, arrival_ns)
+
+    def _step(self, stepper: Steps, k: int, sample: npt.NDArray[np.float32], arrival_ns: int) -> None:
+        taring = stepper.taring
+        y = stepper.step(sample)
+        self.summary.samples += 1
+        if taring and not stepper.taring:
+            self._event(Event("tare", "done: the mean at rest is taken off from here on"))
+        if y is None:
+            return
+        t = self._timeline.origin_s + k / self._rate_hz
+        latency_ns = time.monotonic_ns() - arrival_ns
+        estimate = Estimate(t, self._seq_before + k, y, latency_ns, tuple(dict.fromkeys(self._flags)))
+        self._flags.clear()
+        self.summary.estimates += 1
+        for sink in self.sinks:
+            sink.estimate(estimate)
+
+    def _begin(self) -> None:
+        channels = self.feed.channels
+        if self.stepper is not None:
+            self._columns = match_columns(channels, self.stepper.program.inputs, self.feed.name)
+        for sink in self.sinks:
+            sink.begin(channels)
+
+    def _restart(self) -> None:
+        if self.stepper is not None:
+            self._seq_before += self._resampler.k
+            self._resampler.reset()
+            self.stepper.reset()
+        self.summary.restarts += 1
+        self._event(Event("restart", "the device's clock went back: it started again, and so does the model"))
+
+    def _event(self, event: Event) -> None:
+        self._flags.append(event.kind)
+        for sink in self.sinks:
+            sink.event(event)
+
+    def _say_hello(self) -> None:
+        self._event(Event("reading", self.feed.name))
+        if self.stepper is not None and self.stepper.taring:
+            n, rate = self.stepper.program.tare, self._rate_hz
+            self._event(Event("tare", f"keep the sensor untouched for {n / rate:.3g} s ({n} samples)"))
+        self._flags.clear()
+
+    def _over(self, now_ns: int) -> bool:
+        limit_s = self.limits.duration_s
+        if limit_s is None or not self._last_arrival_ns:
+            return False
+        if self.summary.span_s >= limit_s:
+            return True
+        first_ns = self._timeline.first_ns or now_ns
+        return not self.feed.ends and (now_ns - first_ns) * 1e-9 >= limit_s
+
+    def _watch(self, now_ns: int, started_ns: int) -> None:
+        counts = self.summary.counts
+        if UNSURE_FRAMES <= counts.frames < 4 * UNSURE_FRAMES and 2 * counts.resyncs >= counts.frames:
+            raise FormatError(
+                f"{self.feed.name}: {counts.skipped} bytes lie between the first {counts.frames} frames; "
+                f"{explain(self.feed.head)}"
+            )
+        if self.feed.ends:
+            return
+        if counts.frames == 0 and (now_ns - started_ns) * 1e-9 > self.limits.first_frame_s:
+            raise FormatError(
+                f"{self.feed.name}: no valid frame in {self.limits.first_frame_s:g} s; {explain(self.feed.head)}"
+            )
+        if counts.frames and (now_ns - self._last_arrival_ns) * 1e-9 > self.limits.silence_s:
+            raise DeviceLostError(f"{self.feed.name}: no frame for {self.limits.silence_s:g} s; did the board hang?")
+
+
+def _not_finite(stepper: Steps, x: npt.NDArray[np.float32]) -> str:
+    bad = int(np.flatnonzero(~np.isfinite(x))[0])
+    return f"{stepper.program.inputs[bad].name} is {x[bad]}"
+
+
+@contextlib.contextmanager
+def _frozen_collector() -> Iterator[None]:
+    """What exists already is not looked at by the garbage collector: a full collection can take 100 ms."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

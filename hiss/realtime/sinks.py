@@ -1,0 +1,131 @@
+"""Where estimates and events go. A sink is a context manager, called in the loop's own thread: it must be quick."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy.typing as npt
+
+from hiss.errors import HissError
+from hiss.program import Port
+from hiss.realtime.framing import F32, Event
+from hiss.recording import Channel
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What the model said, and of when.
+
+    t: s, of the sample that completed it; the wall clock for a live stream, the data's own time for a recording
+    seq: index of that sample at the program's rate, from the stream's first (seq / rate_hz = s since the start)
+    y: (n_outputs,);  latency_ns: from the read of the bytes to here;  flags: kinds of events since the last estimate
+    """
+
+    t: float
+    seq: int
+    y: npt.NDArray[Any]
+    latency_ns: int
+    flags: tuple[str, ...] = ()
+
+
+class Sink:
+    """Takes what the loop gives; a subclass overrides what it is interested in."""
+
+    def __enter__(self) -> Sink:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    def begin(self, channels: tuple[Channel, ...]) -> None:
+        """The first frame has come, and it has these channels."""
+
+    def frame(self, t: float, x: F32) -> None:
+        """A frame as it was decoded: t in s on the stream's clock, x (C,)."""
+
+    def estimate(self, estimate: Estimate) -> None:
+        """An estimate has been made."""
+
+    def event(self, event: Event) -> None:
+        """Something happened."""
+
+
+class JsonLines(Sink):
+    """One JSON object per estimate and line: {"t", "seq", "y": {name: value}, "lat_us"}, "flags" where there are any.
+
+    A value that is not finite is null. Every line is flushed, so that a reader has it at once.
+    """
+
+    def __init__(self, stream: TextIO, outputs: Sequence[Port]):
+        self.stream = stream
+        self.names = [json.dumps(port.name) for port in outputs]
+
+    def estimate(self, estimate: Estimate) -> None:
+        """Write the line."""
+        values = ",".join(f"{name}:{_number(y)}" for name, y in zip(self.names, estimate.y.tolist(), strict=True))
+        flags = f',"flags":{json.dumps(estimate.flags)}' if estimate.flags else ""
+        latency_us = estimate.latency_ns / 1e3
+        self.stream.write(
+            f'{{"t":{estimate.t:.6f},"seq":{estimate.seq},"y":{{{values}}},"lat_us":{latency_us:.1f}{flags}}}\n'
+        )
+        self.stream.flush()
+
+
+class CsvOut(Sink):
+    """A CSV file, one row per estimate as it comes: time (s), seq, the outputs with their units, lat_us."""
+
+    def __init__(self, path: str | os.PathLike[str], outputs: Sequence[Port]):
+        self.path = Path(path)
+        self.header = ["time (s)", "seq", *(f"{p.name} ({p.unit})" if p.unit else p.name for p in outputs), "lat_us"]
+
+    def __enter__(self) -> CsvOut:
+        try:
+            self._file = open(self.path, "w", encoding="utf-8", buffering=1)
+        except OSError as error:
+            raise HissError(f"{self.path} cannot be written: {error.strerror}") from error
+        self._file.write(",".join(self.header) + "\n")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def estimate(self, estimate: Estimate) -> None:
+        """Write the row."""
+        values = ",".join(f"{y:.9g}" for y in estimate.y.tolist())
+        self._file.write(f"{estimate.t:.6f},{estimate.seq},{values},{estimate.latency_ns / 1e3:.1f}\n")
+
+
+class EventLines(Sink):
+    """Events for people: the first of each kind as they come, then at most one a second, with the number not shown."""
+
+    SHOWN = 5
+
+    def __init__(self, stream: TextIO):
+        self.stream = stream
+        self._seen: dict[str, int] = {}
+        self._hidden: dict[str, int] = {}
+        self._last_s: dict[str, float] = {}
+
+    def event(self, event: Event) -> None:
+        """Write the line, or count it."""
+        now_s, seen = time.monotonic(), self._seen.get(event.kind, 0)
+        self._seen[event.kind] = seen + 1
+        if seen >= self.SHOWN and now_s - self._last_s[event.kind] < 1.0:
+            self._hidden[event.kind] = self._hidden.get(event.kind, 0) + 1
+            return
+        hidden = self._hidden.pop(event.kind, 0)
+        self._last_s[event.kind] = now_s
+        more = f" ({hidden} more like it before)" if hidden else ""
+        self.stream.write(f"{event.kind}: {event.text}{more}\n")
+        self.stream.flush()
+
+
+def _number(value: float) -> str:
+    return f"{value:.9g}" if math.isfinite(value) else "null"

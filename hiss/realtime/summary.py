@@ -1,0 +1,92 @@
+"""What a stream was like: counts, rates, gaps, and how long things took. For people as text, for programs as a dict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hiss.realtime.bins import LogBins
+from hiss.realtime.framing import Counts
+
+
+@dataclass(slots=True)
+class Summary:
+    """Grows while the loop runs; complete at any moment.
+
+    service: from the read of a frame's bytes until it was stepped and all sinks had it
+    inter_arrival: between the reads of successive frames; those of one chunk count 0
+    """
+
+    source: str
+    counts: Counts = field(default_factory=Counts)
+    samples: int = 0  # at the program's rate
+    estimates: int = 0
+    span_s: float = 0.0  # from the first frame to the last, on the stream's clock
+    gaps: int = 0
+    longest_gap_s: float = 0.0
+    dropped: dict[str, int] = field(default_factory=dict)  # frames not fed, by reason
+    restarts: int = 0
+    service: LogBins = field(default_factory=LogBins)
+    inter_arrival: LogBins = field(default_factory=LogBins)
+
+    def drop(self, reason: str) -> None:
+        """Count a frame that was not fed."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+    @property
+    def rate_hz(self) -> float:
+        """Frames per second of the stream's clock; 0 when fewer than two came."""
+        return (self.counts.frames - 1) / self.span_s if self.span_s > 0 else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON."""
+        return {
+            "source": self.source,
+            "frames": self.counts.frames,
+            "rate_hz": round(self.rate_hz, 3),
+            "span_s": round(self.span_s, 6),
+            "samples": self.samples,
+            "estimates": self.estimates,
+            "dropped": dict(self.dropped),
+            "gaps": self.gaps,
+            "longest_gap_s": round(self.longest_gap_s, 6),
+            "restarts": self.restarts,
+            "bytes": self.counts.bytes,
+            "bytes_skipped": self.counts.skipped,
+            "resyncs": self.counts.resyncs,
+            "malformed": self.counts.malformed,
+            "service": self.service.as_dict(),
+            "inter_arrival": self.inter_arrival.as_dict(),
+        }
+
+    def as_text(self) -> str:
+        """The same for people, some lines."""
+        s = self
+        dropped = ", ".join(f"{n} {reason}" for reason, n in s.dropped.items()) or "0"
+        gaps = f"{s.gaps} (longest {s.longest_gap_s:.3g} s)" if s.gaps else "0"
+        lines = [
+            f"frames    {s.counts.frames} in {s.span_s:.2f} s ({s.rate_hz:.2f} Hz), {s.estimates} estimates",
+            f"lost      dropped {dropped} · resyncs {s.counts.resyncs} · bytes skipped {s.counts.skipped} · "
+            f"malformed {s.counts.malformed} · gaps {gaps}" + (f" · restarts {s.restarts}" if s.restarts else ""),
+            f"service   {_quantiles(s.service)}   read to sink",
+            f"arrival   {_quantiles(s.inter_arrival)}   between frames",
+        ]
+        return "\n".join(lines)
+
+
+def _quantiles(bins: LogBins) -> str:
+    if bins.count == 0:
+        return "nothing was measured"
+    return " · ".join(f"{name} {_duration(bins.quantile_ns(q))}" for name, q in QUANTILES) + (
+        f" · max {_duration(bins.max_ns)}"
+    )
+
+
+QUANTILES = (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999))
+
+
+def _duration(ns: float) -> str:
+    for unit, size in (("s", 1e9), ("ms", 1e6)):
+        if ns >= size:
+            return f"{ns / size:.3g} {unit}"
+    return f"{ns / 1e3:.3g} us"
