@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hiss.program import ops as o
 
@@ -72,7 +73,7 @@ def _element(maker: o.Op | None, name: str, column: int, program: Program) -> st
     return f"{name}.{column}" if program.widths[name] > 1 else name
 
 
-def _span(values: np.ndarray) -> str:
+def _span(values: NDArray[Any]) -> str:
     low, high = float(values.min()), float(values.max())
     return f"{low:g}" if low == high else f"{low:.4g}..{high:.4g}"
 
@@ -106,7 +107,8 @@ def _equation(op: o.Op) -> str:
         case o.Norm():
             return f"{op.kind}norm({op.input}) gain + bias"
         case o.Add():
-            return " ".join(f"{'+' if s > 0 else '-'} {name}" for s, name in zip(op.signs, op.inputs, strict=True))[2:]
+            text = " ".join(f"{'+' if s > 0 else '-'} {name}" for s, name in zip(op.signs, op.inputs, strict=True))
+            return text.removeprefix("+ ")
         case o.Mul():
             return " * ".join(op.inputs)
     raise TypeError(f"{type(op).__name__} has no equation")

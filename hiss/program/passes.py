@@ -26,20 +26,12 @@ def dead_values(program: Program) -> Program:
     """Without the ops and hand-overs that no output needs. The Input stays: it reads the sample."""
     stages: list[Stage] = []
     wanted = set(program.stages[-1].hands)
-    for index in reversed(range(len(program.stages))):
-        stage = program.stages[index]
-        live = _needed(stage.ops, wanted)
-        every = tuple(op for op in stage.every if op.out in live or isinstance(op, o.Input))
-        last = tuple(op for op in stage.last if op.out in live)
-        stages.insert(0, dataclasses.replace(stage, every=every, last=last))
-        if index:
-            before = program.stages[index - 1]
-            hands = tuple(name for name in before.hands if name in live or name in wanted)
-            stages_before = dataclasses.replace(before, hands=hands or before.hands[:1])
-            program = dataclasses.replace(
-                program, stages=(*program.stages[: index - 1], stages_before, *program.stages[index:])
-            )
-            wanted = set(stages_before.hands)
+    for stage in reversed(program.stages):
+        hands = tuple(name for name in stage.hands if name in wanted) or stage.hands[:1]
+        wanted = _needed(stage.ops, set(hands))
+        every = tuple(op for op in stage.every if op.out in wanted or isinstance(op, o.Input))
+        last = tuple(op for op in stage.last if op.out in wanted)
+        stages.insert(0, Stage(stage.period, every, last, hands))
     return dataclasses.replace(program, stages=tuple(stages))
 
 

@@ -1,0 +1,5 @@
+"""Folding: model + Scaling -> Program; the only room that knows both torch modules and ops."""
+
+from hiss.folding.fold import fold, fold_model
+
+__all__ = ["fold", "fold_model"]

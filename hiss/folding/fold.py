@@ -1,0 +1,176 @@
+"""Folding: a trained model and its Scaling -> a Program. Torch ends here.
+
+C: channels;  z: the samples as Input hands them on;  d: their first differences;  y: outputs in their units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import nn
+
+from hiss.dataset import Scaling
+from hiss.errors import FoldError
+from hiss.folding import layers
+from hiss.folding.expressions import Builder, Expression, stacked, value
+from hiss.models import ARNetModel, FlatModel, HierarchicalModel, ResidualModel
+from hiss.program import Port, Program, Stage, passes
+from hiss.program import ops as o
+from hiss.recording import Channel
+
+if TYPE_CHECKING:
+    from hiss.training import Run
+
+OFFSET_STEPS = 64
+"""Offsets are rounded to 1/64 of the channel's own power of two, so they are exact in every arithmetic."""
+
+
+@dataclass(frozen=True)
+class Front:
+    """What every model reads. raw, inputs: the scaled columns as expressions of z and d."""
+
+    builder: Builder
+    scaling: Scaling
+    raw: Expression  # (C,)
+    inputs: Expression  # (F,) raw, then deltas where the model has them
+    lag_scale: Callable[[Expression], Expression]
+
+
+def fold(run: Run | str | Path, *, optimize: bool = True) -> Program:
+    """The recurrent program of a trained run (or of the folder that it was saved in).
+
+    optimize: run the passes (they change no output). Raises FoldError where a model has no fixed recurrent form.
+    """
+    if isinstance(run, str | Path):
+        from hiss.training import Run
+
+        run = Run.load(run)
+    return fold_model(
+        run.module,
+        run.scaling,
+        channels=run.channels,
+        targets=run.targets,
+        rate_hz=run.rate_hz,
+        provenance=run.provenance,
+        optimize=optimize,
+    )
+
+
+def fold_model(
+    module: nn.Module,
+    scaling: Scaling,
+    *,
+    channels: tuple[Channel, ...],
+    targets: tuple[Channel, ...],
+    rate_hz: float,
+    provenance: dict[str, Any] | None = None,
+    optimize: bool = True,
+) -> Program:
+    """The same from the parts of a run."""
+    front = _front(scaling)
+    stages = _model(module, front)
+    inputs = tuple(
+        Port(c.name, c.unit, lo, hi)
+        for c, lo, hi in zip(channels, scaling.lo.tolist(), scaling.hi.tolist(), strict=True)
+    )
+    outputs = tuple(Port(t.name, t.unit) for t in targets)
+    program = Program(inputs, outputs, rate_hz, stages, provenance or {})
+    return passes.optimized(program) if optimize else program
+
+
+# ---- the front: samples to scaled columns ----------------------------------------------------------------------------
+
+
+def _front(scaling: Scaling) -> Front:
+    b = Builder()
+    shift = np.floor(np.log2(scaling.std)).astype(np.int64)
+    quantum = np.exp2(shift) / OFFSET_STEPS
+    offset = np.round(scaling.mean / quantum) * quantum
+    z = b.add(o.Input("z", offset, shift, scaling.lo, scaling.hi, scaling.tare))
+    count, unit = scaling.n_channels, np.exp2(shift)
+
+    def scaled(x: Expression) -> Expression:  # x holds z, or z of another time
+        return x.scaled(unit / scaling.std, (offset - scaling.mean) / scaling.std)
+
+    raw = scaled(value(z, count))
+    inputs = raw
+    if scaling.deltas:
+        every = np.arange(count)
+        before = b.add(o.Delay("z_before", z, np.ones(count, np.int64), every, "first"))
+        delta = value(b.add(o.Add("delta", (z, before), (1, -1))), count)
+        inputs = stacked([raw, delta.scaled(unit / scaling.delta_std, -scaling.delta_mean / scaling.delta_std)])
+    return Front(b, scaling, raw, inputs, scaled)
+
+
+# ---- models ----------------------------------------------------------------------------------------------------------
+
+
+def _model(module: nn.Module, front: Front) -> tuple[Stage, ...]:
+    base: ARNetModel | None = None
+    if isinstance(module, ResidualModel):
+        base, inner = module.base, module.correction
+        if inner is None:
+            base, module = None, module.base  # type: ignore[assignment]
+        else:
+            module = inner
+    if isinstance(module, ARNetModel):
+        return (_one_stage(front, module.period, _denormalized(front, _arnet(front, module))),)
+    if isinstance(module, FlatModel):
+        y = layers.s4d_stack(front.builder, "net", module.net, front.inputs, restart=False)
+        return (_one_stage(front, module.period, _denormalized(front, y), base),)
+    if isinstance(module, HierarchicalModel):
+        return _hierarchical(front, module, base)
+    raise FoldError(
+        f"{type(module).__name__} cannot be folded: it has no fixed recurrent update equations that hiss knows. "
+        "Foldable: ARNet, S4D flat or hierarchical, Residual of them"
+    )
+
+
+def _one_stage(front: Front, period: int, y: Expression, base: ARNetModel | None = None) -> Stage:
+    b = front.builder
+    out = b.affine("y" if base is None else "correction", y)
+    if base is not None:
+        out = b.add(o.Add("y", (out, b.affine("base", _base(front, base))), (1, 1)))
+    return Stage(period, tuple(b.ops), (), (out,))
+
+
+def _hierarchical(front: Front, module: HierarchicalModel, base: ARNetModel | None) -> tuple[Stage, ...]:
+    low = layers.s4d_stack(front.builder, "low", module.low, front.inputs, restart=True)
+    hands = [front.builder.affine("low.out", low)]
+    high = Builder()
+    top = layers.s4d_stack(high, "high", module.high, value(hands[0], module.high.d_model), restart=False)
+    out = high.affine("y" if base is None else "correction", _denormalized(front, layers.linear(module.head, top)))
+    if base is not None:
+        hands.append(front.builder.affine("base", _base(front, base)))
+        out = high.add(o.Add("y", (out, hands[1]), (1, 1)))
+    return (
+        Stage(module.period, tuple(front.builder.ops), (), tuple(hands)),
+        Stage(1, tuple(high.ops), (), (out,)),
+    )
+
+
+def _arnet(front: Front, module: ARNetModel) -> Expression:
+    """Scaled outputs: one linear map of z and of z at the ages above 0, the past before the start = first sample."""
+    count = front.scaling.n_channels
+    past = sorted(age for age in module.ages if age > 0)
+    parts = {0: front.raw}
+    if past:
+        ages, channels = np.repeat(np.array(past, np.int64), count), np.tile(np.arange(count), len(past))
+        lags = value(front.builder.add(o.Delay("z_past", "z", ages, channels, "first")), count * len(past))
+        for i, age in enumerate(past):
+            block = Expression({n: w[i * count : (i + 1) * count] for n, w in lags.terms.items()}, np.zeros(count))
+            parts[age] = front.lag_scale(block)
+    return layers.linear(module.linear, stacked([parts[age] for age in module.ages]))
+
+
+def _base(front: Front, module: ARNetModel) -> Expression:
+    """The base in the units of the outputs; the mean is already in the correction."""
+    return _arnet(front, module).scaled(front.scaling.y_std, np.zeros_like(front.scaling.y_std))
+
+
+def _denormalized(front: Front, y: Expression) -> Expression:
+    return y.scaled(front.scaling.y_std, front.scaling.y_mean)
