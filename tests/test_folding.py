@@ -41,8 +41,8 @@ def some_scaling(rng, deltas=True, tare=0):
     mean, std = rng.normal(size=CHANNELS) * 300, 10 ** rng.uniform(-2, 3, CHANNELS)
     return Scaling(
         tare=tare,
-        lo=mean - 3 * std,
-        hi=mean + 3 * std,
+        lo=(mean - 3 * std).astype(np.float32).astype(np.float64),  # as fit_scaling makes them
+        hi=(mean + 3 * std).astype(np.float32).astype(np.float64),
         mean=mean,
         std=std,
         deltas=deltas,
