@@ -1,7 +1,7 @@
 """The data sets that hiss knows: a folder each, with README.md, manifest.toml and a script that makes the recordings.
 
 A set with files to download has a script with `convert(raw: Path, out: Path) -> list[Path]`;
-a simulated one has `simulate(seed: int, minutes: float) -> list[Recording]`.
+a simulated one has `simulate(seed: int, minutes: float) -> (recordings, extra)`, as `write_hdf5` takes them.
 """
 
 from __future__ import annotations

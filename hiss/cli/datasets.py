@@ -87,6 +87,6 @@ def make(name: str, out: Path | None, seed: int, minutes: float) -> None:
     if not dataset.simulated:
         raise click.UsageError(f"{name} is not simulated: hiss datasets get {name}")
     out = out or Path(f"{name}.h5")
-    recordings = catalog.load_script(dataset).simulate(seed, minutes)
-    write_hdf5(out, recordings, dataset=dataset.name, licence=dataset.licence, notes=dataset.title)
+    recordings, extra = catalog.load_script(dataset).simulate(seed, minutes)
+    write_hdf5(out, recordings, extra=extra, dataset=dataset.name, licence=dataset.licence, notes=dataset.title)
     click.echo(out)
