@@ -1,12 +1,13 @@
 """Recordings -> sequences: one rate, one set of columns, a tare, scaling from training recordings only, windows.
 
-C: channels;  D: targets;  F: input columns (C, or 2 C with deltas);  T: samples;  B: windows.
+C: channels;  D: targets;  F: input columns (C, or 2 C with deltas);  T: samples;  B: windows of W;  k: period.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +51,7 @@ class Scaling:
         """F, the columns that the model sees."""
         return self.n_channels * (2 if self.deltas else 1)
 
-    def inputs(self, x: NDArray[np.floating]) -> F32:
+    def inputs(self, x: NDArray[np.floating[Any]]) -> F32:
         """Tared samples (..., T, C) -> (..., T, F): clipped, scaled, then first differences (the first one is 0)."""
         x = np.clip(x.astype(np.float64), self.lo, self.hi)
         columns = (x - self.mean) / self.std
@@ -64,11 +65,11 @@ class Scaling:
         """(C,) what a difference of 0 becomes."""
         return (-self.delta_mean / self.delta_std).astype(np.float32)
 
-    def targets(self, y: NDArray[np.floating]) -> F32:
+    def targets(self, y: NDArray[np.floating[Any]]) -> F32:
         """Targets (..., D) in their units -> scaled."""
         return ((y - self.y_mean) / self.y_std).astype(np.float32)
 
-    def estimates(self, y: NDArray[np.floating]) -> F64:
+    def estimates(self, y: NDArray[np.floating[Any]]) -> F64:
         """Model outputs (..., D) -> the units of the targets."""
         scaled: F64 = y * self.y_std + self.y_mean
         return scaled
@@ -110,7 +111,7 @@ class Scaling:
             raise ProgramError("scaling: tare must be 0 or more, deviations positive, lo at most hi")
 
 
-def fit_scaling(recordings: Sequence[Recording], *, deltas: bool = True) -> Scaling:
+def fit_scaling(recordings: Seq[Recording], *, deltas: bool = True) -> Scaling:
     """Statistics of training recordings (tared, regular); targets are counted where they are valid."""
     x = np.concatenate([r.x for r in recordings]).astype(np.float64)
     dx = np.concatenate([np.diff(r.x.astype(np.float64), axis=0, prepend=r.x[:1]) for r in recordings])
@@ -121,8 +122,8 @@ def fit_scaling(recordings: Sequence[Recording], *, deltas: bool = True) -> Scal
     margin = RANGE_MARGIN * np.maximum(hi - lo, SMALLEST_STD)
     return Scaling(
         tare=recordings[0].tared,
-        lo=lo - margin,
-        hi=hi + margin,
+        lo=_single(lo - margin),
+        hi=_single(hi + margin),
         mean=x.mean(0),
         std=np.maximum(x.std(0), SMALLEST_STD),
         deltas=deltas,
@@ -133,8 +134,13 @@ def fit_scaling(recordings: Sequence[Recording], *, deltas: bool = True) -> Scal
     )
 
 
+def _single(values: F64) -> F64:
+    """Rounded to float32, so that a float32 reader clips at the same sample values."""
+    return values.astype(np.float32).astype(np.float64)
+
+
 def prepare(
-    recordings: Sequence[Recording], target: str | Sequence[str], rate_hz: float, tare: int | None = None
+    recordings: Seq[Recording], target: str | Seq[str], rate_hz: float, tare: int | None = None
 ) -> list[Recording]:
     """The recordings at rate_hz with y = the targets, tared alike.
 
@@ -151,7 +157,7 @@ def prepare(
 
 
 def hold_out(
-    recordings: Sequence[Recording], val: Sequence[Recording] | None = None, fraction: float = 0.2
+    recordings: Seq[Recording], val: Seq[Recording] | None = None, fraction: float = 0.2
 ) -> tuple[list[Recording], list[Recording]]:
     """(to fit on, to validate on): `val`, else those marked "val", else the last `fraction` of each recording."""
     if val:
@@ -167,8 +173,22 @@ def hold_out(
 
 
 @dataclass(frozen=True, eq=False)
+class Sequence:
+    """One recording as a model sees it: x (T, F) scaled inputs, y (T, D) scaled targets, valid (T,)."""
+
+    x: F32
+    y: F32
+    valid: Bools
+
+
+def sequences(recordings: Iterable[Recording], scaling: Scaling) -> list[Sequence]:
+    """Tared, regular recordings as sequences."""
+    return [Sequence(scaling.inputs(r.x), scaling.targets(r.y), r.valid) for r in recordings]
+
+
+@dataclass(frozen=True, eq=False)
 class Batch:
-    """Windows: x (B, W, C) tared samples, y (B, W / k, D), valid (B, W / k), read at the last sample of each chunk."""
+    """Windows: x (B, W, F), y (B, W / k, D), valid (B, W / k), read at the last sample of each chunk."""
 
     x: F32
     y: F32
@@ -176,17 +196,17 @@ class Batch:
 
 
 class Windows:
-    """Windows of `length` samples (a multiple of the period) at uniform offsets in recordings.
+    """Windows of `length` samples (a multiple of the period) at uniform offsets in sequences, from fresh state.
 
-    A recording is drawn in proportion to its number of offsets; one that is shorter is drawn like one offset and
-    filled up with its last sample, not valid there.
+    A sequence is drawn in proportion to its number of offsets; one that is shorter is drawn like one offset and filled
+    up with its last sample, not valid there. `resting` (C,) is what the first row's deltas become.
     """
 
-    def __init__(self, recordings: Sequence[Recording], length: int, period: int):
-        if not recordings or length < period or length % period:
-            raise ValueError(f"windows of {length} samples with period {period} over {len(recordings)} recordings")
-        self.recordings, self.length, self.period = recordings, length, period
-        self.offsets = np.array([max(1, len(r) - length + 1) for r in recordings])
+    def __init__(self, parts: Seq[Sequence], length: int, period: int, resting: F32 | None = None):
+        if not parts or length < period or length % period:
+            raise ValueError(f"windows of {length} samples with period {period} over {len(parts)} sequences")
+        self.parts, self.length, self.period, self.resting = parts, length, period, resting
+        self.offsets = np.array([max(1, len(p.x) - length + 1) for p in parts])
 
     def draw(self, rng: np.random.Generator, count: int) -> Batch:
         """`count` windows."""
@@ -196,31 +216,34 @@ class Windows:
         return self.stack([(int(w), int(p - ends[w] + self.offsets[w])) for w, p in zip(which, places, strict=True)])
 
     def spread(self, count: int) -> Batch:
-        """About `count` windows that cover all recordings evenly; the same ones every time."""
+        """About `count` windows that cover all sequences evenly; the same ones every time."""
         places: list[tuple[int, int]] = []
         for w, n in enumerate(self.offsets):
             share = max(1, round(count * n / self.offsets.sum()))
             places += [(w, int(o)) for o in np.unique(np.linspace(0, n - 1, share).round())]
         return self.stack(places)
 
-    def stack(self, places: Sequence[tuple[int, int]]) -> Batch:
-        """The windows at (recording, first sample)."""
+    def stack(self, places: Seq[tuple[int, int]]) -> Batch:
+        """The windows at (sequence, first sample)."""
         steps = np.arange(self.length)
         ends = slice(self.period - 1, None, self.period)
         xs, ys, valids = [], [], []
         for which, start in places:
-            r = self.recordings[which]
-            inside = np.minimum(start + steps, len(r) - 1)
-            xs.append(r.x[inside])
-            ys.append(r.y[inside[ends]])
-            valids.append(r.valid[inside[ends]] & (start + steps < len(r))[ends])
-        return Batch(np.stack(xs), np.stack(ys), np.stack(valids))
+            part = self.parts[which]
+            inside = np.minimum(start + steps, len(part.x) - 1)
+            xs.append(part.x[inside])
+            ys.append(part.y[inside[ends]])
+            valids.append(part.valid[inside[ends]] & (start + steps < len(part.x))[ends])
+        x = np.stack(xs)
+        if self.resting is not None:
+            x[:, 0, len(self.resting) :] = self.resting
+        return Batch(x, np.stack(ys), np.stack(valids))
 
 
-def window_length(recordings: Sequence[Recording], wanted_s: float, rate_hz: float, period: int) -> int:
-    """Samples of a training window: wanted_s, or the longest recording where that is shorter; whole chunks."""
+def window_length(recordings: Seq[Recording], wanted: int, rate_hz: float, period: int) -> int:
+    """Samples of a training window: `wanted`, or the longest recording where that is shorter; whole chunks."""
     longest = max((len(r) for r in recordings), default=0)
-    length = min(round(wanted_s * rate_hz), longest) // period * period
+    length = min(wanted, longest) // period * period
     if length < period:
         raise TrainingError(
             f"the longest recording has {longest} samples at {rate_hz:g} Hz, less than one period of {period}: "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ def log_ages(count: int, longest: int) -> tuple[int, ...]:
     return tuple(sorted({round(float(s)) - 1 for s in spread}))
 
 
-def lagged(x: NDArray[np.floating], ages: Sequence[int], steps: NDArray[np.int64]) -> F64:
+def lagged(x: NDArray[np.floating[Any]], ages: Sequence[int], steps: NDArray[np.int64]) -> F64:
     """Rows (len(steps), A C) of the samples that are `ages` old at `steps`."""
     past = np.maximum(steps[:, None] - np.asarray(ages), 0)
     return x[past].reshape(len(steps), -1).astype(np.float64)
@@ -48,27 +49,27 @@ class NormalEquations:
         return weight, self.y_mean - weight @ self.x_mean
 
 
-Part = tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.int64]]
+Part = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]], NDArray[np.int64]]
 """x (n, C), y (n, D) of one recording and the steps (m,) to learn from."""
 
 
 def normal_equations(parts: Iterable[Part], ages: Sequence[int]) -> NormalEquations:
     """Sum over recordings, in float64. Raises ValueError when there is no row."""
-    count, sx, sy, xx, xy = 0, None, None, None, None
+    count, sums = 0, None
     for x, y, steps in parts:
         for start in range(0, len(steps), BLOCK):
             some = steps[start : start + BLOCK]
             row, want = lagged(x, ages, some), y[some].astype(np.float64)
-            if sx is None:
-                p, d = row.shape[1], want.shape[1]
-                sx, sy, xx, xy = np.zeros(p), np.zeros(d), np.zeros((p, p)), np.zeros((p, d))
+            new = (row.sum(0), want.sum(0), row.T @ row, row.T @ want)
+            sums = new if sums is None else tuple(a + b for a, b in zip(sums, new, strict=True))
             count += len(row)
-            sx, sy, xx, xy = sx + row.sum(0), sy + want.sum(0), xx + row.T @ row, xy + row.T @ want
-    if sx is None or sy is None or xx is None or xy is None:
+    if sums is None:
         raise ValueError("no valid sample to fit a ridge on")
+    sx, sy, xx, xy = sums
     x_mean, y_mean = sx / count, sy / count
-    centred = xx - count * np.outer(x_mean, x_mean)
-    return NormalEquations(count, x_mean, y_mean, centred, xy - count * np.outer(x_mean, y_mean))
+    return NormalEquations(
+        count, x_mean, y_mean, xx - count * np.outer(x_mean, x_mean), xy - count * np.outer(x_mean, y_mean)
+    )
 
 
 def thinned(valid: Sequence[NDArray[np.bool_]], most: int = 40_000) -> list[NDArray[np.int64]]:

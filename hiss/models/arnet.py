@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from hiss.ridge import log_ages
+
 
 @dataclass(frozen=True)
 class ARNet:
@@ -55,16 +57,8 @@ class ARNet:
         return ARNetModel(self, n_in if n_channels is None else n_channels, n_out, list(self.ages))
 
 
-def log_ages(count: int, longest: int) -> tuple[int, ...]:
-    """Up to `count` different ages from 0 to `longest` samples, log-spaced."""
-    spread = torch.logspace(0, 1, count, base=longest + 1.0, dtype=torch.float64)
-    return tuple(sorted({round(float(s)) - 1 for s in spread}))
-
-
 class ARNetModel(nn.Module):
     """linear over [age 0 of all channels, age 1 of all channels, ...]."""
-
-    index: Tensor
 
     def __init__(self, spec: ARNet, n_channels: int, n_out: int, ages: list[int]):
         super().__init__()

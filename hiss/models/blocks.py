@@ -163,4 +163,5 @@ class _RowNorm(torch.autograd.Function):
 
 
 def _normed(norm: nn.LayerNorm, x: Tensor) -> Tensor:
-    return cast(Tensor, _RowNorm.apply(x.reshape(x.shape[0], -1), norm.weight, norm.bias, norm.eps)).view(x.shape)
+    rows = _RowNorm.apply(x.reshape(x.shape[0], -1), norm.weight, norm.bias, norm.eps)  # type: ignore[no-untyped-call]
+    return cast(Tensor, rows).view(x.shape)

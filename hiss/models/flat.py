@@ -20,6 +20,10 @@ class Flat:
         if self.period < 1:
             raise ValueError(f"period must be at least 1 sample; got {self.period}")
 
+    def stacks(self) -> list[S4D]:
+        """The stacks it is made of."""
+        return [self.net]
+
     def build(self, n_in: int, n_out: int) -> FlatModel:
         """The module for n_in input columns and n_out outputs."""
         return FlatModel(self, n_in, n_out)
@@ -39,6 +43,11 @@ class FlatModel(nn.Module):
         k = self.period
         steps = x.shape[1] // k * k
         return self.net.rows(x[:, :steps].permute(2, 0, 1), slice(k - 1, None, k)).permute(1, 2, 0)
+
+    def input_layer(self) -> nn.Linear:
+        """The layer that reads the input columns."""
+        assert self.net.embed is not None
+        return self.net.embed
 
     def output_layer(self) -> nn.Linear:
         """The layer that makes the outputs."""

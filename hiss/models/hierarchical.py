@@ -24,6 +24,10 @@ class Hierarchical:
         if self.period < 1:
             raise ValueError(f"period must be at least 1 sample; got {self.period}")
 
+    def stacks(self) -> list[S4D]:
+        """The stacks it is made of."""
+        return [self.low, self.high]
+
     def build(self, n_in: int, n_out: int) -> HierarchicalModel:
         """The module for n_in input columns and n_out outputs."""
         return HierarchicalModel(self, n_in, n_out)
@@ -47,6 +51,11 @@ class HierarchicalModel(nn.Module):
         chunks = x[:, : steps // k * k].reshape(-1, k, n_in).permute(2, 1, 0)  # (n_in, k, B T/k)
         handed = self.low.chunk_ends(chunks).reshape(-1, batch, steps // k)  # (d, B, T/k)
         return linear_rows(self.head, self.high.rows(handed)).permute(1, 2, 0)
+
+    def input_layer(self) -> nn.Linear:
+        """The layer that reads the input columns."""
+        assert self.low.embed is not None
+        return self.low.embed
 
     def output_layer(self) -> nn.Linear:
         """The layer that makes the outputs."""

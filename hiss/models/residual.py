@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from hiss.models.arnet import ARNet, ARNetModel
+from hiss.models.blocks import S4D
 from hiss.models.flat import Flat, FlatModel
 from hiss.models.hierarchical import Hierarchical, HierarchicalModel
 
@@ -32,6 +33,10 @@ class Residual:
         part = self.base or self.correction
         assert part is not None
         return part.period
+
+    def stacks(self) -> list[S4D]:
+        """The stacks it is made of."""
+        return self.correction.stacks() if self.correction else []
 
     def build(self, n_in: int, n_out: int, n_channels: int | None = None) -> ResidualModel:
         """The module for n_in input columns, of which the first n_channels are raw channels."""

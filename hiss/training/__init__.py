@@ -1,0 +1,7 @@
+"""Training: fit, checkpoints, metrics. Needs torch."""
+
+from hiss.training.fit import fit
+from hiss.training.options import TrainOptions
+from hiss.training.run import Run
+
+__all__ = ["Run", "TrainOptions", "fit"]

@@ -1,0 +1,279 @@
+"""fit: recordings -> Run.
+
+A Residual is fitted in two parts: its linear base exactly, then its correction by gradient descent on what the base
+leaves; the correction is dropped where it does not help on validation.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from hiss.dataset import Batch, Scaling, Sequence, Windows, fit_scaling, hold_out, prepare, sequences, window_length
+from hiss.errors import TrainingError
+from hiss.models.arnet import ARNet, ARNetModel
+from hiss.models.residual import Residual, ResidualModel
+from hiss.recording import Recording, check_channels
+from hiss.training.base import fit_base, honest_shift, mean_square
+from hiss.training.learner import Frame, Learner
+from hiss.training.loop import Progress, run_loop
+from hiss.training.options import TrainOptions
+from hiss.training.run import Run, build
+
+Say = Callable[[str], None]
+VALIDATION_WINDOWS = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """What a model is fitted on: sequences, windows over them, validation windows."""
+
+    parts: list[Sequence]
+    windows: Windows
+    val: Batch
+    scaling: Scaling
+    rate_hz: float
+
+
+def fit(
+    model: Any,
+    train: Seq[Recording],
+    target: str | Seq[str],
+    *,
+    val: Seq[Recording] | None = None,
+    rate_hz: float | None = None,
+    tare: int | None = None,
+    options: TrainOptions | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    progress: bool = True,
+    resume: bool = False,
+    start: Run | None = None,
+    about: dict[str, Any] | None = None,
+) -> Run:
+    """Train `model` (a spec: Residual, Hierarchical, Flat or ARNet) to estimate `target` and give the Run.
+
+    train: recordings to learn from; val: to validate on, else those marked "val", else the end of each recording.
+    rate_hz: sample rate to train at, None = that of the recordings; tare: samples at the start of each recording whose
+    mean is taken off, None = as they are. out: directory for checkpoints, needed to resume. start: a Run to fine-tune;
+    its model and scaling are kept, `model` is then ignored. about: plain data to keep in run.json.
+
+    Raises TrainingError, RecordingError, HissError; KeyboardInterrupt after the last checkpoint was kept.
+    """
+    options = options or TrainOptions()
+    say: Say = Progress(progress).say
+    recordings = _recordings(train, target, rate_hz, tare, start)
+    held = prepare(val, target, _rate(recordings), recordings[0].tared) if val else None
+    data = _data(
+        *hold_out(recordings, held, options.val_fraction), model if start is None else start.spec, options, start
+    )
+    spec = model if start is None else start.spec
+    run = Run(
+        spec=spec,
+        module=nn.Module(),
+        scaling=data.scaling,
+        rate_hz=data.rate_hz,
+        period=spec.period,
+        channels=recordings[0].channels,
+        targets=recordings[0].targets,
+        provenance=_provenance(recordings, held or [], options, seed, start),
+        about=about or {},
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return _fitted(
+            run, data, options, Path(out) if out else None, seed, _device(device), progress, resume, start, say
+        )
+
+
+def _fitted(
+    run: Run,
+    data: Data,
+    options: TrainOptions,
+    out: Path | None,
+    seed: int,
+    device: torch.device,
+    progress: bool,
+    resume: bool,
+    start: Run | None,
+    say: Say,
+) -> Run:
+    base, spec, strength = None, run.spec, np.inf
+    kept = start.module if start else None
+    linear = spec if isinstance(spec, ARNet) else getattr(spec, "base", None)
+    if linear is not None:
+        before = kept if isinstance(kept, ARNetModel) else getattr(kept, "base", None)
+        base, strength, error = fit_base(linear, data.parts, data.val, data.scaling.n_channels, data.rate_hz, before)
+        say(
+            f"linear base: {len(base.ages)} ages up to {max(base.ages) / data.rate_hz:g} s, strength {strength:g}, "
+            f"validation error {error**0.5:.4f} of the target's deviation"
+        )
+    if isinstance(spec, ARNet) or (isinstance(spec, Residual) and spec.correction is None):
+        return _finished(run, base, None, out)
+    learner = _learner(run, data, base, strength, options, device, kept)
+    run.spec = dataclasses.replace(spec, base=base.spec) if base is not None else spec
+
+    def save() -> None:
+        _finished(run, base, learner.plain_network(), out)
+
+    best = run_loop(learner, _honest(data, base, strength, options), data.val, seed, out, progress, resume, save)
+    if base is None:
+        return _finished(run, None, best, out)
+    alone = mean_square(base, data.val)
+    both = mean_square(ResidualModel(run.spec, base, best), data.val)  # type: ignore[arg-type]
+    if both > alone * (1 - options.min_gain) ** 2:
+        say(f"the correction is dropped: with it the validation error is {both**0.5:.4f}, without {alone**0.5:.4f}")
+        run.spec = Residual(base=base.spec, correction=None)
+        return _finished(run, base, None, out)
+    return _finished(run, base, best, out)
+
+
+def _finished(run: Run, base: ARNetModel | None, network: nn.Module | None, out: Path | None) -> Run:
+    """The run with its parts put together, saved where `out` says."""
+    if isinstance(run.spec, Residual):
+        run.module = ResidualModel(run.spec, base, network)  # type: ignore[arg-type]
+    else:
+        run.module = network if network is not None else base  # type: ignore[assignment]
+        run.spec = getattr(run.module, "spec", run.spec)
+    run.module.eval().requires_grad_(False)
+    if out:
+        run.save(out)
+    return run
+
+
+def _learner(
+    run: Run,
+    data: Data,
+    base: ARNetModel | None,
+    strength: float,
+    options: TrainOptions,
+    device: torch.device,
+    kept: nn.Module | None,
+) -> Learner:
+    outputs = len(data.scaling.y_mean)
+    scale = torch.ones(outputs)
+    if kept is not None:
+        known = copy.deepcopy(getattr(kept, "correction", kept)).requires_grad_(True)
+        return Learner(known, Frame(base, None, scale), options, device)
+    network: Any = build(run.spec.correction if isinstance(run.spec, Residual) else run.spec, data.scaling)
+    if base is not None:  # start at the base: a correction of nothing, in the units of what is left
+        nn.init.zeros_(network.output_layer().weight)
+        nn.init.zeros_(network.output_layer().bias)
+        scale = _residual_size(data, base)
+    return Learner(network, Frame(base, _decorrelation(data, options), scale), options, device)
+
+
+def _residual_size(data: Data, base: ARNetModel) -> torch.Tensor:
+    windows = data.windows.spread(VALIDATION_WINDOWS)
+    left = torch.from_numpy(windows.y) - base(torch.from_numpy(windows.x))
+    spread = left[torch.from_numpy(windows.valid)].square().mean(0).sqrt()
+    return spread.clamp(min=1e-4)
+
+
+def _decorrelation(data: Data, options: TrainOptions) -> torch.Tensor | None:
+    """P (F, F): principal axes of the channels, each divided by its deviation; deltas stay as they are.
+
+    Skin channels move together; what distinguishes one load from another lies in directions of small variance, which
+    descent on the raw columns finds last.
+    """
+    if options.whiten == 0:
+        return None
+    c = data.scaling.n_channels
+    x = np.concatenate([part.x[:, :c] for part in data.parts]).astype(np.float64)
+    variance, axes = np.linalg.eigh(x.T @ x / len(x))
+    p = np.eye(data.scaling.n_inputs)
+    p[:c, :c] = axes / np.sqrt(np.maximum(variance, 0) + options.whiten)
+    return torch.from_numpy(p.astype(np.float32))
+
+
+def _honest(data: Data, base: ARNetModel | None, strength: float, options: TrainOptions) -> Windows:
+    """Windows whose targets make the base's residuals as large as on data that it has not seen."""
+    if base is None:
+        return data.windows
+    shifts = honest_shift(base, strength, data.parts, options.folds)
+    parts = [dataclasses.replace(p, y=p.y - s) for p, s in zip(data.parts, shifts, strict=True)]
+    return Windows(parts, data.windows.length, data.windows.period, data.windows.resting)
+
+
+def _recordings(
+    train: Seq[Recording], target: str | Seq[str], rate_hz: float | None, tare: int | None, start: Run | None
+) -> list[Recording]:
+    if start is not None:
+        rate_hz, tare = start.rate_hz, start.scaling.tare
+    if rate_hz is None:
+        rate_hz = next((r.rate_hz for r in train if r.rate_hz), None)
+    if rate_hz is None:
+        raise TrainingError("the recordings have irregular stamps; give the rate to train at, such as rate_hz=50")
+    recordings = prepare(train, target, rate_hz, tare)
+    if start is None:
+        return recordings
+    for r in recordings:
+        check_channels(r, [c.name for c in start.channels])
+        if [t.name for t in r.targets] != [t.name for t in start.targets]:
+            raise TrainingError(f"{r.name}: targets differ from the run's ({', '.join(t.name for t in start.targets)})")
+    return recordings
+
+
+def _rate(recordings: Seq[Recording]) -> float:
+    rate = recordings[0].rate_hz
+    assert rate is not None  # prepare has resampled
+    return rate
+
+
+def _data(fit_on: list[Recording], val: list[Recording], spec: Any, options: TrainOptions, start: Run | None) -> Data:
+    rate_hz, period = _rate(fit_on), spec.period
+    scaling = fit_scaling(fit_on) if start is None else start.scaling
+    length = window_length(fit_on, options.window_samples, rate_hz, period)
+    parts, resting = sequences(fit_on, scaling), scaling.resting_delta if scaling.deltas else None
+    held = Windows(sequences(val, scaling), window_length(val, length, rate_hz, period), period, resting)
+    batch = held.spread(VALIDATION_WINDOWS)
+    if not batch.valid.any():
+        raise TrainingError("no sample of the validation recordings is valid: give others, or a larger val_fraction")
+    return Data(parts, Windows(parts, length, period, resting), batch, scaling, rate_hz)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise TrainingError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}); try cpu") from error
+    return device
+
+
+def _provenance(
+    train: Seq[Recording], val: Seq[Recording], options: TrainOptions, seed: int, start: Run | None
+) -> dict[str, Any]:
+    from hiss import __version__
+
+    return {
+        "hiss": __version__,
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "seed": seed,
+        "options": options.to_json(),
+        "train": [_of(r) for r in train],
+        "val": [_of(r) for r in val],
+        "from": None if start is None else start.provenance,
+    }
+
+
+def _of(recording: Recording) -> dict[str, Any]:
+    """Name, size and fingerprint of a recording as it was trained on."""
+    digest = hashlib.sha256()
+    for array in (recording.x, recording.y, recording.valid):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return {"name": recording.name, "samples": len(recording), "sha256": digest.hexdigest()}

@@ -1,0 +1,161 @@
+"""One network, its optimiser and its moving average: what an update does, and all that a resume needs.
+
+F: input columns;  D: outputs;  n: parameters.   estimate = base(x) + scale * network(x P),  P (F, F), scale (D,)
+
+P decorrelates the inputs and `scale` is the size of what is to be learned, so that training starts well conditioned;
+both fold into the first and the last layer, and `plain_state` gives the network with them folded in.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hiss.dataset import Batch
+from hiss.errors import TrainingError
+from hiss.training.options import TrainOptions
+
+Tensors = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What stays fixed around the network while it learns."""
+
+    base: nn.Module | None
+    decorrelate: Tensor | None  # (F, F)
+    scale: Tensor  # (D,)
+
+
+class Learner:
+    """Network, average, optimiser; `step` counts updates."""
+
+    def __init__(self, network: nn.Module, frame: Frame, options: TrainOptions, device: torch.device):
+        self.options, self.device = options, device
+        self.network = network.to(device).train()
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.base = None if frame.base is None else frame.base.to(device).eval()
+        self.decorrelate = None if frame.decorrelate is None else frame.decorrelate.to(device)
+        self.scale = frame.scale.to(device)
+        self.optimiser = torch.optim.AdamW(_groups(network, options))
+        self.peaks = [float(group["lr"]) for group in self.optimiser.param_groups]
+        self.step = 0
+
+    def update(self, batch: Batch) -> float:
+        """One step on a batch; gives its loss, in units of `scale`. Raises TrainingError when it is not finite."""
+        factor = schedule(self.step, self.options)
+        for group, peak in zip(self.optimiser.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * factor
+        x, y, valid = (torch.from_numpy(a).to(self.device) for a in (batch.x, batch.y, batch.valid))
+        with torch.no_grad():
+            wanted = (y if self.base is None else y - self.base(x)) / self.scale
+        loss = ((self.network(self._columns(x)) - wanted) ** 2)[valid].mean() if valid.any() else None
+        if loss is not None:
+            self._descend(loss)
+        self.step += 1
+        return math.nan if loss is None else float(loss.detach())
+
+    def _descend(self, loss: Tensor) -> None:
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"the loss became {float(loss.detach())} at step {self.step}: lower lr "
+                f"(now {self.options.lr:g}), or look for wild samples in the recordings"
+            )
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip)
+        self.optimiser.step()
+        keep = min(self.options.ema, (1 + self.step) / (10 + self.step))  # a young average forgets faster
+        with torch.no_grad():
+            for slow, fast in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                slow.lerp_(fast, 1 - keep)
+
+    def _columns(self, x: Tensor) -> Tensor:
+        return x if self.decorrelate is None else x @ self.decorrelate
+
+    def validate(self, batch: Batch) -> float:
+        """Mean squared error of base and average over the valid points of `batch`, in scaled targets."""
+        with torch.no_grad():
+            x = torch.from_numpy(batch.x).to(self.device)
+            estimate = self.average(self._columns(x)) * self.scale
+            if self.base is not None:
+                estimate = estimate + self.base(x)
+            error = estimate.cpu().numpy() - batch.y
+        return float((error[batch.valid].astype(np.float64) ** 2).mean())
+
+    def plain_network(self) -> nn.Module:
+        """The averaged network with P and scale folded in, on the CPU."""
+        network: Any = copy.deepcopy(self.average).cpu()
+        with torch.no_grad():
+            if self.decorrelate is not None:
+                first = network.input_layer()
+                first.weight.copy_(first.weight @ self.decorrelate.cpu().T)
+            last, scale = network.output_layer(), self.scale.cpu()
+            last.weight.mul_(scale[:, None])
+            last.bias.mul_(scale)
+        return network  # type: ignore[no-any-return]
+
+    def state(self) -> Tensors:
+        """Everything that changes while training, as arrays."""
+        arrays = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        arrays |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for i, moments in self.optimiser.state_dict()["state"].items():
+            arrays |= {f"adam.{i}.{k}": torch.as_tensor(v) for k, v in moments.items()}
+        arrays["torch_rng"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            arrays["cuda_rng"] = torch.cuda.get_rng_state(self.device)
+        return {k: v.detach().cpu().numpy().copy() for k, v in arrays.items()}
+
+    def restore(self, arrays: Tensors, step: int) -> None:
+        """Back to a `state`. Raises TrainingError when it is of another network."""
+        held = {k: torch.from_numpy(np.array(v)) for k, v in arrays.items()}
+        try:
+            self.network.load_state_dict(_under("network.", held))
+            self.average.load_state_dict(_under("average.", held))
+            moments: dict[int, dict[str, Tensor]] = {}
+            for key, value in _under("adam.", held).items():
+                index, name = key.split(".", 1)
+                moments.setdefault(int(index), {})[name] = value
+            known = self.optimiser.state_dict()
+            self.optimiser.load_state_dict({"state": moments, "param_groups": known["param_groups"]})
+            torch.set_rng_state(held["torch_rng"])
+            if self.device.type == "cuda" and "cuda_rng" in held:
+                torch.cuda.set_rng_state(held["cuda_rng"], self.device)
+        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+            raise TrainingError(f"the checkpoint does not fit this model ({error}); train anew") from error
+        self.step = step
+
+
+def schedule(step: int, options: TrainOptions) -> float:
+    """Factor of the learning rate: linear warm-up, then half a cosine to 0."""
+    warm = min(1.0, (step + 1) / max(1, options.warmup_steps))
+    return warm * 0.5 * (1 + math.cos(math.pi * step / options.steps))
+
+
+def _groups(network: nn.Module, options: TrainOptions) -> list[dict[str, Any]]:
+    """Matrices with decay; vectors and C without; dt and A without and at their own rate."""
+    slow, plain, decayed = [], [], []
+    for name, parameter in network.named_parameters():
+        leaf = name.rsplit(".", 1)[-1]
+        if leaf in ("log_dt", "log_a_real", "a_imag"):
+            slow.append(parameter)
+        elif parameter.ndim < 2 or leaf == "c":
+            plain.append(parameter)
+        else:
+            decayed.append(parameter)
+    groups = [
+        {"params": decayed, "lr": options.lr, "weight_decay": options.weight_decay},
+        {"params": plain, "lr": options.lr, "weight_decay": 0.0},
+        {"params": slow, "lr": options.ssm_lr, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _under(prefix: str, arrays: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}

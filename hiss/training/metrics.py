@@ -1,0 +1,31 @@
+"""How good estimates are: RMSE, R2 and NMSE over valid points pooled.
+
+y, estimate: (n, D);  valid: (n,).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+
+
+def rmse(y: Floats, estimate: Floats) -> NDArray[np.float64]:
+    """(D,) root mean squared error, in the unit of y."""
+    error = estimate.astype(np.float64) - y
+    return np.asarray(np.sqrt((error**2).mean(0)))
+
+
+def r2(y: Floats, estimate: Floats) -> NDArray[np.float64]:
+    """(D,) share of the variance of y that is explained; 0 where y is constant."""
+    variance = y.astype(np.float64).var(0)
+    rest = (rmse(y, estimate) ** 2) / np.where(variance > 0, variance, 1)
+    return np.where(variance > 0, 1 - rest, 0.0)
+
+
+def nmse(y: Floats, estimate: Floats, train_std: Floats) -> float:
+    """Mean over outputs of MSE / variance of the training target."""
+    return float(((rmse(y, estimate) / train_std) ** 2).mean())

@@ -1,0 +1,45 @@
+"""How a model is trained: every choice that is not the model itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Choices of `fit`; the defaults are the recipe that the README's figures come from."""
+
+    steps: int = 800  # updates in all
+    epoch_steps: int = 40  # updates between two validations
+    batch: int = 8  # windows per update
+    window_samples: int = 1200  # length of a window; shorter where no recording is that long
+    lr: float = 2e-3  # peak; warm-up, then cosine to 0
+    ssm_lr: float = 1e-3  # for dt and A, which are not decayed either
+    weight_decay: float = 0.05  # of matrices only
+    warmup_steps: int = 50
+    clip: float = 1.0  # largest norm of the gradient
+    ema: float = 0.99  # the checkpoint is this moving average of the weights
+    patience: int = 10  # validations without a better one before it stops early
+    val_fraction: float = 0.2  # end of each recording, where no recording is marked "val"
+    whiten: float = 0.01  # inputs of the correction are decorrelated, this much added to each variance; 0 = off
+    folds: int = 5  # parts for the base's honest residuals; 1 = residuals of its own training data
+    min_gain: float = 0.01  # share by which the correction must lower the validation error to be kept
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "epoch_steps", "batch", "window_samples", "patience", "folds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        for name in ("lr", "ssm_lr", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be more than 0; got {getattr(self, name)}")
+        for name in ("weight_decay", "warmup_steps", "whiten", "min_gain"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)}")
+        for name in ("ema", "val_fraction"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 0 and less than 1; got {getattr(self, name)}")
+
+    def to_json(self) -> dict[str, float]:
+        """Every choice by name."""
+        return dataclasses.asdict(self)
