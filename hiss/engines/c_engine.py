@@ -1,0 +1,158 @@
+"""The exported C as an engine: compiled by this computer's compiler into a shared library, called through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hiss.engines.host_compiler import find_compiler, run_compiler
+from hiss.errors import ExportError
+from hiss.firmware_export.c import Model
+from hiss.firmware_export.export import texts_of
+from hiss.program import Program
+
+FLAGS = ("-std=c99", "-O2", "-shared", "-fPIC")
+
+_GLUE = """#include "model.h"
+/* step over many samples: x (steps, inputs) -> y (estimates, outputs); the number of estimates */
+size_t engine_run(model_t *self, const float *x, size_t steps, float *y);
+size_t engine_run(model_t *self, const float *x, size_t steps, float *y)
+{
+    size_t made = 0;
+    for (size_t i = 0; i < steps; ++i) {
+        if (model_step(self, x + i * MODEL_INPUTS, y + made * MODEL_OUTPUTS)) {
+            ++made;
+        }
+    }
+    return made;
+}
+"""
+
+
+class CStepper:
+    """A program in compiled C, with the interface of the numpy Stepper; every stepper owns its state."""
+
+    def __init__(self, program: Program, flags: Sequence[str] = FLAGS):
+        """Raises ExportError when there is no C compiler, or when it refuses."""
+        self.program = program
+        model = Model(program, "model")
+        self._version = model.version.to_bytes(4, sys.byteorder)
+        self._library = _load(str(_compiled(model, tuple(flags))))
+        self._self = ctypes.create_string_buffer(model.layout.ram)
+        self._x = np.zeros(len(program.inputs), np.float32)
+        self._y = np.zeros(len(program.outputs), np.float32)
+        self.tare()
+
+    def step(self, x: NDArray[Any]) -> NDArray[Any] | None:
+        """x: (C,) raw sample -> (D,) float32 estimate, or None while taring and until a period is complete."""
+        x = np.asarray(x)
+        if x.shape != self._x.shape:
+            raise ValueError(f"a sample of shape {x.shape}; expected {self._x.shape}, one number per input")
+        self._x[:] = x
+        if not self._library.model_step(self._self, self._x.ctypes.data, self._y.ctypes.data):
+            return None
+        return self._y.copy()
+
+    def run(self, x: NDArray[Any]) -> NDArray[np.float32]:
+        """step() over x (n, C), all in C -> the estimates (m, D) that were made."""
+        x = np.ascontiguousarray(x, np.float32)
+        if x.ndim != 2 or x.shape[1] != len(self._x):
+            raise ValueError(f"samples of shape {x.shape}; expected (n, {len(self._x)})")
+        y = np.zeros((len(x) // self.program.period + 1, len(self._y)), np.float32)
+        made = self._library.engine_run(self._self, x.ctypes.data, len(x), y.ctypes.data)
+        return y[:made]
+
+    def reset(self) -> None:
+        """Fresh state; the tare is kept."""
+        self._library.model_reset(self._self)
+
+    def tare(self) -> None:
+        """Fresh state, and measure the tare anew from the next samples."""
+        self._library.model_tare(self._self)
+
+    @property
+    def taring(self) -> bool:
+        """True while the tare is being measured: no estimates come."""
+        return bool(self._library.model_taring(self._self))
+
+    @property
+    def state(self) -> bytes:
+        """All that the stepper remembers, as bytes; assign them to restore."""
+        return self._self.raw
+
+    @state.setter
+    def state(self, state: bytes) -> None:
+        if len(state) != len(self._self) or state[:4] != self._version:
+            raise ValueError(
+                f"{len(state)} bytes that do not hold a state of this program; expected {len(self._self)} bytes from "
+                "the `state` of a stepper with the same program"
+            )
+        ctypes.memmove(self._self, state, len(state))
+
+    def selftest(self) -> int:
+        """The exported self-test: the number of outputs that do not match; the stepper is tared anew."""
+        return int(self._library.model_selftest(self._self))
+
+
+def cache_folder() -> Path:
+    """Where compiled libraries are kept: $XDG_CACHE_HOME/hiss, else ~/.cache/hiss, else a temporary folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    folder = Path(home) / "hiss" / "c"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        return _temporary_cache()
+
+
+@functools.cache
+def _temporary_cache() -> Path:
+    return Path(tempfile.mkdtemp(prefix="hiss-c-"))
+
+
+def _compiled(model: Model, flags: tuple[str, ...]) -> Path:
+    """The shared library of a program; compiled once per program, compiler and flags."""
+    compiler = find_compiler()
+    texts = {**texts_of(model), "glue.c": _GLUE}
+    key = hashlib.sha256(repr((compiler, flags, sys.platform, sorted(texts.items()))).encode()).hexdigest()[:32]
+    library = cache_folder() / f"{key}.so"
+    if not library.exists():
+        with tempfile.TemporaryDirectory(dir=library.parent) as built:
+            folder = Path(built)
+            for file, text in texts.items():
+                (folder / file).write_text(text, encoding="utf-8")
+            sources = [folder / file for file in texts if file.endswith(".c")]
+            run_compiler(compiler, [*flags, "-I", folder, *sources, "-o", folder / "made.so"])
+            os.replace(folder / "made.so", library)  # another process may have been faster: same bytes
+    return library
+
+
+@functools.cache
+def _load(path: str) -> Any:
+    try:
+        library = ctypes.CDLL(path)
+    except OSError as error:
+        raise ExportError(f"the compiled model does not load ({error}); delete {path} and try again") from error
+    pointer, size = ctypes.c_void_p, ctypes.c_size_t
+    for name, result, arguments in (
+        ("model_step", ctypes.c_bool, [pointer, pointer, pointer]),
+        ("model_reset", None, [pointer]),
+        ("model_tare", None, [pointer]),
+        ("model_taring", ctypes.c_bool, [pointer]),
+        ("model_selftest", ctypes.c_int32, [pointer]),
+        ("engine_run", size, [pointer, pointer, size, pointer]),
+    ):
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library

@@ -1,0 +1,76 @@
+"""export_c: a program written as C sources into a folder, together with the runtime they call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from hiss.errors import ExportError
+from hiss.files import write_text
+from hiss.firmware_export.c import OPS_VERSION, Model, header_text, source_text
+from hiss.firmware_export.names import check_model_name
+from hiss.firmware_export.selftest import selftest_text
+from hiss.program import Program
+
+RUNTIME = ("hiss_ops.h", "hiss_ops.c")
+
+
+@dataclass(frozen=True)
+class CExport:
+    """What was written. table_bytes: flash of the constants;  ram_bytes: sizeof the struct, of which scratch_bytes."""
+
+    folder: Path
+    name: str
+    files: tuple[Path, ...]
+    table_bytes: int
+    ram_bytes: int
+    scratch_bytes: int
+    version: int
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """The files to compile."""
+        return tuple(path for path in self.files if path.suffix == ".c")
+
+
+def c_texts(program: Program, name: str) -> dict[str, str]:
+    """File name -> text of everything that export_c writes; the same program and name give the same texts."""
+    return texts_of(Model(program, name))
+
+
+def export_c(program: Program, folder: str | Path, name: str = "model") -> CExport:
+    """Write <name>.h, <name>.c, <name>_selftest.c and the runtime hiss_ops.h, hiss_ops.c into `folder`.
+
+    `name` begins every public C name. Files that are there already are replaced, each one wholly or not at all.
+    Raises ValueError for a name that C cannot take, ExportError for a program that C cannot hold, HissError when a
+    file cannot be written.
+    """
+    check_model_name(name)
+    folder = Path(folder)
+    model = Model(program, name)
+    texts = texts_of(model)
+    for file, text in texts.items():
+        write_text(folder / file, text)
+    files = tuple(folder / file for file in texts)
+    layout = model.layout
+    return CExport(folder, name, files, model.tables.bytes, layout.ram, 4 * layout.scratch, model.version)
+
+
+def texts_of(model: Model) -> dict[str, str]:
+    """File name -> text of everything that belongs to a model."""
+    return {
+        f"{model.name}.h": header_text(model),
+        f"{model.name}.c": source_text(model),
+        f"{model.name}_selftest.c": selftest_text(model),
+        **{file: _runtime(file) for file in RUNTIME},
+    }
+
+
+def _runtime(file: str) -> str:
+    text = resources.files("hiss.firmware_export").joinpath("runtime", file).read_text(encoding="utf-8")
+    if file.endswith(".h") and f"#define HISS_OPS_VERSION {OPS_VERSION} " not in text:
+        raise ExportError(
+            f"{file} is not version {OPS_VERSION}: this installation of hiss is damaged, install it again"
+        )
+    return text

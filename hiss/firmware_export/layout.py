@@ -1,0 +1,202 @@
+"""Where everything lives in a model's struct: states by name, values in one scratch array shared by liveness.
+
+A buffer is one or several values that may stand in the same place, one after the other: an elementwise op writes over
+an input that nobody reads again. Buffers that are never alive together share addresses (greedy, largest first).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from hiss.errors import ExportError
+from hiss.firmware_export.schedule import Action, Schedule, fir_taps, has_past
+from hiss.program import Program
+from hiss.program import ops as o
+
+_COUNTER_MAX = 0xFFFF
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member of the struct: C type, name, number of elements (0: not an array), and what it is."""
+
+    kind: str
+    name: str
+    count: int
+    comment: str
+
+
+@dataclass
+class Layout:
+    """members in order;  offset of each value in scratch;  scratch: its length in floats;  ram: sizeof the struct."""
+
+    members: list[Member] = field(default_factory=list)
+    offset: dict[str, int] = field(default_factory=dict)
+    scratch: int = 0
+
+    @property
+    def ram(self) -> int:
+        """Bytes of one instance: every member is 4 bytes wide or half of a pair, so there is no padding anywhere."""
+        width = {"uint32_t": 4, "float": 4, "uint16_t": 2}
+        return sum(width[m.kind] * max(m.count, 1) for m in self.members)
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes that must be kept between two steps."""
+        return self.ram - 4 * self.scratch
+
+
+def lay_out(program: Program, plan: tuple[Schedule, ...]) -> Layout:
+    """The struct of a program. Raises ExportError where a period or a delay does not fit into 16 bits."""
+    offset, scratch = place_values(program.widths, plan)
+    floats, counters = _members(program, plan)
+    if len(counters) % 2:
+        counters.append(Member("uint16_t", "unused", 0, "fills the last word"))
+    members = [Member("uint32_t", "version", 0, "of the program these states belong to"), *floats]
+    members += [Member("float", "scratch", scratch, "values of the present step"), *counters]
+    return Layout(members, offset, scratch)
+
+
+# ---- states ----
+
+
+def past_shape(op: o.Op, period: int, width: int) -> tuple[int, int]:
+    """(rows, width) of the ring of a Fir or a Delay."""
+    if isinstance(op, o.Fir):
+        return fir_taps(op, period) - 1, width
+    assert isinstance(op, o.Delay)
+    return int(op.ages.max()), int(op.channels.max() - op.channels.min()) + 1
+
+
+def counts_own_place(op: o.Op, period: int) -> bool:
+    """True where a ring needs a counter: not with a single row, and not where the phase of the chunk says it."""
+    return past_shape(op, period, 1)[0] > 1 and not (isinstance(op, o.Fir) and op.restart)
+
+
+def needs_started(stage: Schedule) -> bool:
+    """True where an op must know whether it sees the first sample since reset."""
+    return any(a.kind == "start" and not getattr(a.op, "restart", False) for a in stage.actions)
+
+
+def _members(program: Program, plan: tuple[Schedule, ...]) -> tuple[list[Member], list[Member]]:
+    floats: list[Member] = []
+    counters: list[Member] = []
+    if program.tare:
+        floats.append(Member("float", "tare", len(program.inputs), "mean of the first samples"))
+        counters.append(Member("uint16_t", "tared", 0, f"samples measured so far, of {program.tare}"))
+        _check_counter("the tare", program.tare)
+    for stage, held in zip(plan, program.stages, strict=True):
+        _check_counter(f"the period of stage {stage.index}", stage.period)
+        if stage.period > 1:
+            counters.append(
+                Member("uint16_t", f"phase_{stage.index}", 0, f"step of {stage.period} in stage {stage.index}")
+            )
+        if needs_started(stage):
+            counters.append(
+                Member("uint16_t", f"started_{stage.index}", 0, f"0 before the first step of stage {stage.index}")
+            )
+        for op in held.ops:
+            _add_states(program, op, stage.period, floats, counters)
+    return floats, counters
+
+
+def _add_states(program: Program, op: o.Op, period: int, floats: list[Member], counters: list[Member]) -> None:
+    name = state_name(op)
+    if isinstance(op, o.Diagonal):
+        h, n = op.a.shape
+        floats.append(Member("float", name, 2 * h * n, f"h of {op.out}: {h} channels x {n} modes (re, im)"))
+    elif isinstance(op, o.Selective):
+        h, n = op.a.shape
+        floats.append(Member("float", name, h * n, f"h of {op.out}: {h} channels x {n}"))
+    elif has_past(op, period):
+        rows, width = past_shape(op, period, program.widths[op.reads[0]])
+        _check_counter(f"the past of {op.out!r}", rows)
+        floats.append(Member("float", name, rows * width, f"past of {op.reads[0]}: {rows} steps x {width}"))
+        if counts_own_place(op, period):
+            counters.append(Member("uint16_t", f"{name}_at", 0, "its next place"))
+
+
+def state_name(op: o.Op) -> str:
+    """How the state of an op is called before it becomes a C name."""
+    return f"{op.out}_h" if isinstance(op, (o.Diagonal, o.Selective)) else f"{op.out}_past"
+
+
+def _check_counter(what: str, count: int) -> None:
+    if count > _COUNTER_MAX:
+        raise ExportError(f"{what} is {count}, but counters in C have 16 bits; at most {_COUNTER_MAX}")
+
+
+# ---- values ----
+
+
+@dataclass
+class _Buffer:
+    size: int
+    first: int
+    last: int
+    values: list[str]
+
+
+def place_values(widths: dict[str, int], plan: tuple[Schedule, ...]) -> tuple[dict[str, int], int]:
+    """Offset of every value and the length of scratch, in floats."""
+    buffers = _buffers(widths, plan)
+    placed: list[tuple[int, _Buffer]] = []
+    for buffer in sorted(buffers, key=lambda b: (-b.size, b.first)):
+        placed.append((_lowest_place(buffer, placed), buffer))
+    offset = {value: at for at, buffer in placed for value in buffer.values}
+    return offset, max(at + buffer.size for at, buffer in placed)
+
+
+def _timeline(plan: tuple[Schedule, ...]) -> Iterator[tuple[int, Action | None, tuple[str, ...]]]:
+    """(time, action, values read): the actions of the longest step, each stage ended by its hand-over."""
+    time = 0
+    for stage in plan:
+        for action in stage.actions:
+            yield time, action, action.reads
+            time += 1
+        yield time, None, stage.hands
+        time += 1
+
+
+def _buffers(widths: dict[str, int], plan: tuple[Schedule, ...]) -> list[_Buffer]:
+    dies = {name: time for time, _, reads in _timeline(plan) for name in reads}
+    buffers: list[_Buffer] = []
+    of: dict[str, _Buffer] = {}
+    for time, action, _ in _timeline(plan):
+        if action is None or action.makes is None:
+            continue
+        made = action.makes
+        end = dies.get(made, time)
+        over = next((name for name in _may_overwrite(action) if dies[name] == time and name in of), None)
+        if over is not None and widths[over] == widths[made]:
+            of[made] = of[over]
+            of[made].last = end
+            of[made].values.append(made)
+        else:
+            of[made] = _Buffer(widths[made], time, end, [made])
+            buffers.append(of[made])
+    return buffers
+
+
+def _may_overwrite(action: Action) -> tuple[str, ...]:
+    """Inputs whose place the result may take: its kernel reads element i for the last time when it writes element i."""
+    match action.op:
+        case o.Map() | o.Norm() | o.Mul() | o.Diagonal():
+            return action.reads
+        case o.Selective(input=u, c=c) if u != c:  # every channel of y needs the whole of C
+            return (u,)
+        case o.Add():  # the first two; later ones are read after the result has been begun
+            later = action.reads[2:]
+            return tuple(name for name in action.reads[:2] if name not in later)
+    return ()
+
+
+def _lowest_place(buffer: _Buffer, placed: list[tuple[int, _Buffer]]) -> int:
+    rivals = sorted((at, at + b.size) for at, b in placed if b.first <= buffer.last and buffer.first <= b.last)
+    at = 0
+    for begin, end in rivals:
+        if at + buffer.size <= begin:
+            break
+        at = max(at, end)
+    return at
