@@ -104,3 +104,20 @@ def test_a_rate_is_a_positive_number(rate_hz: float) -> None:
 def test_a_grid_outside_the_samples_is_refused() -> None:
     with pytest.raises(ValueError, match="leaves"):
         resample_linear(np.array([0.0, 1.0]), np.zeros((2, 1)), np.array([0.5, 1.5]))
+
+
+def test_a_sample_just_within_the_snap_is_on_the_grid_point() -> None:
+    recording = session(np.array([0.0, 0.999, 1.5]))  # a thousandth of a period before the point at 1 s
+    assert np.array_equal(recording.resampled(1.0).x[1], recording.x[1])
+    assert np.array_equal(pushed(recording, 1.0)[1][1], recording.x[1])
+
+
+def test_the_caller_may_reuse_its_array() -> None:
+    """Sources decode into one buffer."""
+    t = np.cumsum(np.random.default_rng(0).uniform(0.01, 0.2, 50))
+    recording = session(t)
+    resampler, buffer, made = Resampler(20.0, 2), np.zeros(2, np.float32), []
+    for at, x in zip(recording.t, recording.x, strict=True):
+        buffer[:] = x
+        made += resampler.push(float(at), buffer)
+    assert np.array_equal(np.array([x for _, x in made]), recording.resampled(20.0).x)
