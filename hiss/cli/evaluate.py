@@ -1,0 +1,149 @@
+"""hiss evaluate: how good a run is on recordings that it has not seen."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hiss.cli.stream import errors_reported
+from hiss.errors import MissingExtraError, RecordingError
+
+if TYPE_CHECKING:
+    from hiss.recording import Recording
+    from hiss.scoring import Scored
+    from hiss.training import Run
+
+SHOWN_S = 120.0
+"""Seconds that the plot shows at most."""
+
+
+class WindowsType(click.ParamType):  # type: ignore[type-arg]
+    """32x60s: how many windows of how many seconds."""
+
+    name = "COUNTxSECONDSs"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, float]:
+        """(count, seconds)."""
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"([1-9]\d*)x(\d+(?:\.\d+)?)s?", str(value))
+        if not match or float(match[2]) <= 0:
+            self.fail(f"{value!r}: expected a count and seconds, such as 32x60s", param, ctx)
+        return int(match[1]), float(match[2])
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--data", multiple=True, type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Other files."
+)
+@click.option("--windows", type=WindowsType(), help="Score windows at random offsets, such as 32x60s.")
+@click.option("--seed", type=int, default=1234, show_default=True, help="Of the windows' offsets.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on stdout.")
+def command(run: Path, data: tuple[Path, ...], windows: tuple[int, float] | None, seed: int, as_json: bool) -> None:
+    """Score RUN on the test recordings of the files that it was trained on, or on those of --data FILE.
+
+    \b
+    Example:
+      hiss evaluate runs/skin
+      hiss evaluate runs/skin --windows 32x60s --seed 1234 --json
+
+    The folded program is scored in float32, as it is deployed: whole recordings from fresh state, or windows. Files
+    of --data without test recordings are scored wholly. A plot per output goes into RUN.
+    JSON: {"outputs": {NAME: {"rmse", "r2", "unit"}}, "nmse", "lookahead_s", "split", "arithmetic", "data", "seed"};
+    nmse = mean over outputs of MSE / variance of the training target.
+    Exit codes: 0 done, 2 usage, a file that cannot be read or is gone, 5 other channels, 7 not written.
+    """
+    with errors_reported():
+        _evaluate(run, data, windows, seed, as_json)
+
+
+def _evaluate(path: Path, data: tuple[Path, ...], windows: tuple[int, float] | None, seed: int, as_json: bool) -> None:
+    from hiss import scoring
+    from hiss.folding.fold import fold
+    from hiss.training import Run
+
+    run = Run.load(path)
+    program = fold(run)
+    recordings, split, files = _recordings(run, data)
+    ready = scoring.ready(program, recordings)
+    estimate = scoring.estimator(program)
+    if windows:
+        count, seconds = windows
+        pieces = scoring.draw(ready, count, round(seconds * run.rate_hz) // run.period * run.period, seed)
+        scored = scoring.score_windows(estimate, pieces, run.period)
+    else:
+        scored = scoring.score_whole(estimate, ready, run.period)
+    result = _result(run, scored, split)
+    result |= {"arithmetic": "float32", "data": [str(f) for f in files], "seed": seed if windows else None}
+    if windows:
+        result["windows"] = f"{windows[0]}x{windows[1]:g}s"
+    _plots(path, run, scored)
+    click.echo(json.dumps(result) if as_json else _table(result))
+
+
+def _recordings(run: Run, data: tuple[Path, ...]) -> tuple[list[Recording], str, list[Path]]:
+    """(recordings to score, name of the split, files)."""
+    from hiss.cli.train import check_files
+    from hiss.recording import read_recordings, split
+
+    targets = [t.name for t in run.targets]
+    if data:
+        recordings = read_recordings(*data, targets=targets, rate_hz=run.rate_hz)
+        marked = [r for r in recordings if r.split == "test"]
+        return marked or recordings, "test" if marked else "all", list(data)
+    files = {str(f["path"]): str(f["sha256"]) for f in run.about.get("files", [])}
+    if not files:
+        raise RecordingError("the run does not say which files it was trained on; give some with --data FILE")
+    check_files(files)
+    recordings = read_recordings(*files, targets=targets, rate_hz=run.rate_hz)
+    return split(recordings)[1], "test", [Path(f) for f in files]
+
+
+def _result(run: Run, scored: Scored, split: str) -> dict[str, Any]:
+    outputs = {
+        target.name: {"rmse": float(error), "r2": float(share), "unit": target.unit}
+        for target, error, share in zip(run.targets, scored.rmse(), scored.r2(), strict=True)
+    }
+    return {
+        "outputs": outputs,
+        "nmse": scored.nmse(run.scaling.y_std),
+        "lookahead_s": run.lookahead_s,
+        "split": split,
+    }
+
+
+def _table(result: dict[str, Any]) -> str:
+    lines = [f"{'output':16} {'RMSE':>10} {'unit':8} {'R2':>8}"]
+    for name, row in result["outputs"].items():
+        lines.append(f"{name:16} {row['rmse']:10.4g} {row['unit']:8} {row['r2']:8.4f}")
+    lines.append(f"nmse {result['nmse']:.5f}, look-ahead {result['lookahead_s']:g} s, split {result['split']}, float32")
+    return "\n".join(lines)
+
+
+def _plots(path: Path, run: Run, scored: Scored) -> None:
+    """A PNG per output; without matplotlib a line says so."""
+    from hiss.plotting import plot_estimates
+
+    shown = scored.t <= SHOWN_S
+    for i, (target, error) in enumerate(zip(run.targets, scored.rmse(), strict=True)):
+        safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in target.name)
+        try:
+            plot_estimates(
+                path / f"{safe}.png",
+                scored.t[shown],
+                scored.y[shown, i],
+                scored.estimate[shown, i],
+                scored.valid[shown],
+                name=target.name,
+                unit=target.unit,
+                title=f"{target.name}: RMSE {error:.3g} {target.unit} over all that was scored",
+            )
+        except MissingExtraError as error_:
+            click.echo(f"no plot: {error_}", err=True)
+            return
+        click.echo(f"plot: {path / f'{safe}.png'}", err=True)

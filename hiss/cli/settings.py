@@ -1,0 +1,172 @@
+"""What `hiss train` can be told: the same keys on the command line, in a TOML file and in a run's run.json."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+OPTION_KEYS = {
+    "steps": int,
+    "epoch_steps": int,
+    "batch": int,
+    "window_samples": int,
+    "lr": float,
+    "ssm_lr": float,
+    "weight_decay": float,
+    "warmup_steps": int,
+    "clip": float,
+    "ema": float,
+    "patience": int,
+    "val_fraction": float,
+    "whiten": float,
+    "folds": int,
+    "min_gain": float,
+}
+"""Keys that go to TrainOptions, with their types; those not given keep its defaults."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a training is asked for. None where a default follows from the data."""
+
+    files: tuple[str, ...] = ()
+    target: tuple[str, ...] = ()
+    rate: float | None = None  # Hz; None = that of the recordings
+    period: int | None = None  # samples per estimate; None = about a tenth of a second
+    out: str | None = None
+    tare: str = "auto"  # "auto" = as the recordings are, or a number of samples
+    seed: int = 0
+    device: str = "auto"
+    base: bool = True  # the exactly fitted linear part
+    low: str = "32x2"  # d_model x n_layers of the low level
+    high: str = "32x2"
+    d_state: int = 16
+    init: str = "lin"
+    discretization: str = "zoh"
+    dropout: float = 0.1
+    options: dict[str, float] = field(default_factory=dict)
+
+    def spec(self, period: int) -> Any:
+        """The model: Residual(ARNet, Hierarchical), or the Hierarchical alone. Raises ValueError."""
+        from hiss.models import ARNet, Hierarchical, Residual
+
+        model = Hierarchical(self._level("low", self.low), self._level("high", self.high), period)
+        return Residual(ARNet(period=period), model) if self.base else model
+
+    def _level(self, name: str, text: str) -> Any:
+        from hiss.models import S4D
+
+        d_model, _, n_layers = text.lower().partition("x")
+        if not (d_model.isdecimal() and n_layers.isdecimal()):
+            raise ValueError(f"{name} is {text!r}; expected d_model x n_layers, such as 32x2")
+        return S4D(int(d_model), int(n_layers), self.d_state, self.init, self.discretization, self.dropout)
+
+    def tare_samples(self) -> int | None:
+        """None for auto. Raises ValueError."""
+        if self.tare == "auto":
+            return None
+        if not self.tare.isdecimal():
+            raise ValueError(f"tare is {self.tare!r}; expected auto or a number of samples")
+        return int(self.tare)
+
+    def train_options(self) -> Any:
+        """TrainOptions. Raises ValueError."""
+        from hiss.training import TrainOptions
+
+        return TrainOptions(**self.options)  # type: ignore[arg-type]
+
+    def to_json(self) -> dict[str, Any]:
+        """All keys, flat."""
+        data = dataclasses.asdict(self)
+        return {**{k: v for k, v in data.items() if k != "options"}, **data["options"]}
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The keys of a configuration file. Raises ValueError when it is not TOML."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        return dict(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def settings_from(data: dict[str, Any], where: str) -> Settings:
+    """Settings of flat keys. Raises ValueError for an unknown key, naming the nearest, or a value of another kind."""
+    values: dict[str, Any] = {}
+    options: dict[str, float] = {}
+    known = [f.name for f in dataclasses.fields(Settings) if f.name != "options"] + list(OPTION_KEYS)
+    for key, value in data.items():
+        if key not in known:
+            raise ValueError(f"{where}: unknown key {key!r}{_nearest(key, known)}")
+        kind = OPTION_KEYS.get(key) or KINDS[key]
+        fitting = _fitting(value, kind)
+        if fitting is None and not (value is None and key in ("rate", "period", "out")):
+            raise ValueError(f"{where}: {key} cannot be {value!r}; expected {WORDS[kind]}")
+        if key in OPTION_KEYS:
+            options[key] = fitting
+        else:
+            values[key] = fitting
+    return Settings(**values, options=options)
+
+
+def option_value(text: str) -> tuple[str, float]:
+    """KEY=VALUE of --set. Raises ValueError."""
+    key, _, value = text.partition("=")
+    if key not in OPTION_KEYS:
+        raise ValueError(f"--set: unknown key {key!r}{_nearest(key, OPTION_KEYS)}")
+    try:
+        return key, OPTION_KEYS[key](value)
+    except ValueError:
+        raise ValueError(f"--set: {key} cannot be {value!r}; expected {WORDS[OPTION_KEYS[key]]}") from None
+
+
+KINDS: dict[str, type] = {
+    "files": tuple,
+    "target": tuple,
+    "rate": float,
+    "period": int,
+    "out": str,
+    "tare": str,
+    "seed": int,
+    "device": str,
+    "base": bool,
+    "low": str,
+    "high": str,
+    "d_state": int,
+    "init": str,
+    "discretization": str,
+    "dropout": float,
+}
+WORDS = {
+    tuple: "a text or a list of texts",
+    float: "a number",
+    int: "a whole number",
+    str: "a text",
+    bool: "true or false",
+}
+
+
+def _fitting(value: Any, kind: type) -> Any:
+    """`value` as `kind`, or None."""
+    if kind is tuple:
+        items = [value] if isinstance(value, str) else value
+        return tuple(items) if isinstance(items, list | tuple) and all(isinstance(i, str) for i in items) else None
+    if kind is str and type(value) is int:  # tare = 20
+        return str(value)
+    if kind is float and type(value) in (int, float):
+        return float(value)
+    return value if type(value) is kind else None
+
+
+def _nearest(key: str, known: Iterable[str]) -> str:
+    known = sorted(known)
+    close = difflib.get_close_matches(key, known, 1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"

@@ -1,0 +1,197 @@
+"""hiss train: a model from recordings."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hiss.cli.settings import Settings, option_value, read_toml, settings_from
+from hiss.cli.stream import errors_reported, usage
+from hiss.errors import HissError, TrainingError
+
+if TYPE_CHECKING:
+    from hiss.recording import Recording
+    from hiss.training import Run
+
+FINE_TUNING = {"steps": 300, "lr": 5e-4, "ssm_lr": 2e-4}
+"""What --from changes of the defaults: shorter, and in smaller steps."""
+
+
+@click.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--target", multiple=True, help="What to estimate: a name, several (repeat, or commas), or vel_*.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Sample rate in Hz. [that of the files]")
+@click.option("--period", type=click.IntRange(min=1), help="Samples per estimate. [about 0.1 s]")
+@click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder. [runs/TARGET]")
+@click.option("--tare", help="Samples at the start whose mean is taken off, or auto: as the files are. [auto]")
+@click.option("--low", help="Low level, d_model x layers. [32x2]")
+@click.option("--high", help="High level, d_model x layers. [32x2]")
+@click.option("--d-state", type=int, help="Real states per channel. [16]")
+@click.option("--base/--no-base", default=None, help="With or without the exactly fitted linear part. [with]")
+@click.option("--seed", type=int, help="Same seed, same checkpoint. [0]")
+@click.option("--device", help="cpu, cuda, cuda:1, auto. [auto]")
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any other key of a config file, as lr=1e-3.")
+@click.option("--from", "start", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Fine-tune a run.")
+@click.option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Go on with a run.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+def command(
+    files: tuple[Path, ...], start: Path | None, resume: Path | None, as_json: bool, sets: tuple[str, ...], **given: Any
+) -> None:
+    """Train on FILES (HDF5 or CSV recordings), or as a config.toml with the same keys says.
+
+    \b
+    Example:
+      hiss train skin.h5 --target force --rate 20 --period 5 -o runs/skin
+      hiss train config.toml
+      hiss train mine.csv --from runs/skin -o runs/mine
+      hiss train --resume runs/skin
+
+    Test recordings are left out: those that the file marks, or the last fifth. Settings are printed, and kept in
+    run.json. Exit codes: 0 done, 2 usage, a file that cannot be read, or training that cannot go on,
+    7 not written, 130 interrupted: the last checkpoint is kept.
+    """
+    with errors_reported():
+        settings, start = _resumed(resume) if resume else (_asked(files, given, sets, start), start)
+        _train(settings, start, resume, as_json)
+
+
+def _train(settings: Settings, start: Path | None, resume: Path | None, as_json: bool) -> None:
+    from hiss.recording import read_recordings, split
+    from hiss.training import Run, fit
+
+    recordings = read_recordings(*settings.files, targets=settings.target, rate_hz=settings.rate)
+    train = split(recordings)[0]
+    source = Run.load(start) if start else None
+    settings = _settled(settings, train, source)
+    out = Path(settings.out or "run")
+    _print(settings, train)
+    began = time.perf_counter()
+    about: dict[str, Any] = {"settings": _all_keys(settings), "files": _fingerprints(settings.files)}
+    if start:
+        about["from"] = str(start.resolve())
+    spec = source.spec if source else usage(settings.spec, settings.period or 1)
+    try:
+        run = fit(
+            spec,
+            train,
+            settings.target,
+            rate_hz=settings.rate,
+            tare=usage(settings.tare_samples),
+            options=usage(settings.train_options),
+            out=out,
+            seed=settings.seed,
+            device=settings.device,
+            resume=resume is not None,
+            start=source,
+            about=about,
+        )
+    except KeyboardInterrupt:
+        click.echo(f"interrupted; go on with: hiss train --resume {out}", err=True)
+        raise SystemExit(130) from None
+    _report(run, out, time.perf_counter() - began, as_json)
+
+
+def _report(run: Run, out: Path, seconds: float, as_json: bool) -> None:
+    correction = getattr(run.module, "correction", None) is not None
+    click.echo(f"{out}: trained in {seconds:.0f} s; score it with: hiss evaluate {out}", err=True)
+    if as_json:
+        parameters = sum(p.numel() for p in run.module.parameters())
+        click.echo(
+            json.dumps({"run": str(out), "seconds": seconds, "parameters": parameters, "correction": correction})
+        )
+
+
+def _asked(files: tuple[Path, ...], given: dict[str, Any], sets: tuple[str, ...], start: Path | None) -> Settings:
+    """Defaults, then the config file, then the command line."""
+    keys: dict[str, Any] = dict(FINE_TUNING) if start else {}
+    if len(files) == 1 and files[0].suffix == ".toml":
+        config = usage(read_toml, files[0])
+        here = files[0].parent  # paths in a config file count from where it lies
+        keys |= {**config, "files": [str(here / f) for f in _texts(config.get("files", ()))]}
+    elif files:
+        keys["files"] = [str(f) for f in files]
+    keys |= {key: value for key, value in given.items() if value not in (None, ())}
+    keys |= dict(usage(option_value, text) for text in sets)
+    if isinstance(keys.get("out"), Path):
+        keys["out"] = str(keys["out"])
+    settings = usage(settings_from, keys, str(files[0]) if files else "command line")
+    targets = tuple(name.strip() for text in settings.target for name in text.split(",") if name.strip())
+    if not settings.files:
+        raise click.UsageError("no recordings: give FILES, or files = [...] in the config")
+    if not targets and not start:
+        raise click.UsageError("what is to be estimated? Give --target NAME")
+    return dataclasses.replace(settings, target=targets)
+
+
+def _texts(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _resumed(run: Path) -> tuple[Settings, Path | None]:
+    """The settings of an interrupted run, its files checked. Raises TrainingError."""
+    try:
+        about = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        settings = settings_from(about["settings"], f"{run}/run.json")
+        files = {str(f["path"]): str(f["sha256"]) for f in about["files"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(f"{run}: nothing to resume, no checkpoint was written ({error}); train anew") from error
+    check_files(files)
+    return dataclasses.replace(settings, out=str(run)), Path(about["from"]) if "from" in about else None
+
+
+def check_files(files: dict[str, str]) -> None:
+    """Raise TrainingError when a file of {path: sha256} is gone or has changed."""
+    for path, digest in files.items():
+        if not Path(path).is_file():
+            raise TrainingError(f"{path}: the run was trained on it, but it is gone; give the data with --data FILE")
+        if sha256_of(Path(path)) != digest:
+            raise TrainingError(f"{path}: has changed since the run was trained on it; give the data with --data FILE")
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file. Raises HissError when it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.sha256()
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise HissError(f"{path}: cannot be read ({error.strerror or error})") from error
+    return digest.hexdigest()
+
+
+def _fingerprints(files: tuple[str, ...]) -> list[dict[str, str]]:
+    return [{"path": str(Path(f).resolve()), "sha256": sha256_of(Path(f))} for f in files]
+
+
+def _settled(settings: Settings, train: list[Recording], source: Run | None) -> Settings:
+    """With what follows from the data, or from the run that is fine-tuned."""
+    if source is not None:
+        targets = settings.target or tuple(t.name for t in source.targets)
+        settings = dataclasses.replace(settings, target=targets, rate=source.rate_hz, period=source.period)
+        settings = dataclasses.replace(settings, tare=str(source.scaling.tare))
+    rate = settings.rate or next((r.rate_hz for r in train if r.rate_hz), None)
+    if rate is None:
+        raise click.UsageError("the recordings have irregular stamps; give the rate to train at, such as --rate 50")
+    name = settings.target[0] if len(settings.target) == 1 else "run"
+    out = settings.out or str(Path("runs") / "".join(c if c.isalnum() or c in "-_." else "_" for c in name))
+    return dataclasses.replace(settings, rate=rate, period=settings.period or max(1, round(rate / 10)), out=out)
+
+
+def _all_keys(settings: Settings) -> dict[str, Any]:
+    """Every choice, those left at their defaults too."""
+    keys = settings.to_json() | usage(settings.train_options).to_json()
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in keys.items()}
+
+
+def _print(settings: Settings, train: list[Recording]) -> None:
+    for key, value in _all_keys(settings).items():
+        click.echo(f"{key:>16} = {json.dumps(value)}", err=True)
+    seconds = sum(r.duration_s for r in train)
+    click.echo(f"{len(train)} recordings to train and validate on, {seconds / 60:.1f} minutes", err=True)

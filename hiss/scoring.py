@@ -1,0 +1,115 @@
+"""How good a program is on recordings: whole recordings from fresh state, or windows drawn by a seed.
+
+The program's own arithmetic is measured, float32 as deployed. x: (T, C) samples;  y: (n, D) estimates at chunk ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hiss.errors import RecordingError
+from hiss.metrics import nmse, r2, rmse
+from hiss.program import Program, interpreter, sequence
+from hiss.recording import Recording, check_channels, choose_targets
+
+Floats = NDArray[np.floating[Any]]
+Estimator = Callable[[Floats], Floats]
+"""Tared samples (W, T, C), each from fresh state -> estimates (W, T // period, D)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Targets and estimates at chunk ends, pooled; `t` counts seconds of chunk ends, recording after recording."""
+
+    t: NDArray[np.float64]  # (n,)
+    y: Floats  # (n, D)
+    estimate: Floats  # (n, D)
+    valid: NDArray[np.bool_]  # (n,)
+
+    def rmse(self) -> NDArray[np.float64]:
+        """(D,) in the units of the targets."""
+        return rmse(self.y[self.valid], self.estimate[self.valid])
+
+    def r2(self) -> NDArray[np.float64]:
+        """(D,) share of variance explained."""
+        return r2(self.y[self.valid], self.estimate[self.valid])
+
+    def nmse(self, train_std: Floats) -> float:
+        """Mean over outputs of MSE / variance of the training target."""
+        return nmse(self.y[self.valid], self.estimate[self.valid], train_std)
+
+
+def estimator(program: Program, dtype: Any = np.float32) -> Estimator:
+    """The program over samples that are tared already."""
+    cast = interpreter.cast(program, dtype)
+
+    def estimate(x: Floats) -> Floats:
+        state = interpreter.init_state(cast, x.shape[:-2])
+        state["tare.left"] = np.array(0)
+        return sequence.run(cast, state, x)[0]
+
+    return estimate
+
+
+def ready(program: Program, recordings: Seq[Recording]) -> list[Recording]:
+    """The recordings as the program takes them: its rate, its channels, its targets, tared.
+
+    A raw recording loses the samples that its tare is measured on, as it does live; one that was tared before keeps
+    its first samples. Raises RecordingError when channels or targets are not the program's.
+    """
+    prepared = []
+    for recording in recordings:
+        r = choose_targets(recording, [port.name for port in program.outputs]).resampled(program.rate_hz)
+        check_channels(r, [port.name for port in program.inputs])
+        if program.tare and not r.tared:
+            r = r.tare(program.tare).cut(program.tare)
+        prepared.append(r)
+    return prepared
+
+
+def score_whole(estimate: Estimator, recordings: Seq[Recording], period: int) -> Scored:
+    """Each recording from its first sample to its last, from fresh state. Raises RecordingError when none is valid."""
+    return _pooled([(r, *_read(r, period), estimate(r.x[None])[0]) for r in recordings if len(r) >= period])
+
+
+def draw(recordings: Seq[Recording], count: int, samples: int, seed: int) -> list[Recording]:
+    """`count` windows: per window a recording and an offset, each uniform, of numpy's default_rng(seed)."""
+    short = [r.name for r in recordings if len(r) < samples]
+    if short or not recordings:
+        raise RecordingError(f"windows of {samples} samples, but {', '.join(short) or 'nothing'} is shorter")
+    rng, windows = np.random.default_rng(seed), []
+    for _ in range(count):
+        r = recordings[int(rng.integers(len(recordings)))]
+        first = int(rng.integers(0, len(r) - samples + 1))
+        windows.append(r.cut(first, first + samples))
+    return windows
+
+
+def score_windows(estimate: Estimator, windows: Seq[Recording], period: int) -> Scored:
+    """Windows of one length, each from fresh state, all at once."""
+    estimates = estimate(np.stack([w.x for w in windows]))
+    return _pooled([(w, *_read(w, period), e) for w, e in zip(windows, estimates, strict=True)])
+
+
+def _read(r: Recording, period: int) -> tuple[Floats, NDArray[np.bool_]]:
+    """Targets and validity at chunk ends."""
+    ends = slice(period - 1, None, period)
+    return r.y[ends], r.valid[ends]
+
+
+def _pooled(pieces: Seq[tuple[Recording, Floats, NDArray[np.bool_], Floats]]) -> Scored:
+    if not any(valid.any() for _, _, valid, _ in pieces):
+        raise RecordingError("no estimate falls on a valid sample: nothing to score")
+    times, offset = [], 0.0
+    for r, y, _, _ in pieces:
+        step = r.duration_s / max(1, len(r) - 1) * (len(r) / max(1, len(y)))
+        times.append(offset + step * (1 + np.arange(len(y))))
+        offset = float(times[-1][-1])
+    _, ys, valids, estimates = zip(*pieces, strict=True)
+    return Scored(np.concatenate(times), np.concatenate(ys), np.concatenate(estimates), np.concatenate(valids))
