@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "hiss.errors": "HissError RecordingError ProgramError FoldError TrainingError ExportError StreamError "
-    "PortError MismatchError MissingExtraError",
+    "PortError FormatError DeviceLostError MismatchError NetworkError MissingExtraError",
     "hiss.recording": "Recording Channel read_recordings write_hdf5 write_csv split align",
     "hiss.dataset": "Scaling",
     "hiss.models": "S4D Flat Hierarchical ARNet Residual",

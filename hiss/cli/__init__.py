@@ -1,0 +1,1 @@
+"""The verbs of the `hiss` command, one small module each."""

@@ -1,0 +1,44 @@
+# make demo    the whole path: train, evaluate, fold, export, self-test, live from a fake sensor
+# make test    the tests;  make lint, make types, make bench
+#
+# PYTHON=python3.11         the interpreter of the virtual environment
+# TORCH=torch==2.13.0       what pip installs for torch
+# PIP_INDEX_TORCH=URL       an index with CPU-only wheels of torch (a plain install on Linux fetches gigabytes)
+# DATA=FILE                 recordings for the demo instead of the download
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+BIN = $(VENV)/bin
+STAMP = $(VENV)/.installed
+TORCH_INDEX = $(if $(PIP_INDEX_TORCH),--index-url $(PIP_INDEX_TORCH))
+
+.PHONY: demo test lint types bench campaign clean
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH_INDEX) "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/python tools/demo.py $(if $(DATA),--data $(DATA))
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -m "not campaign"
+
+campaign: $(STAMP)
+	$(BIN)/python -m pytest -m campaign
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python tools/bench.py --out bench.json
+
+clean:
+	rm -rf $(VENV) build dist demo

@@ -1,0 +1,5 @@
+"""python -m hiss."""
+
+from hiss.cli.main import run
+
+run()
