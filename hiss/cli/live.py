@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from hiss.cli.stream import EXIT_CODES, errors_reported, open_model, run_loop, usage
-from hiss.program import Program
 
 
 @click.command(epilog=EXIT_CODES)
@@ -62,7 +61,6 @@ def command(
         program = open_model(model)
         port = usage(make_source, source, baud)
         decoder = usage(make_decoder, device, [p.name for p in program.inputs], torn_start=port.torn_start)
-        say_model(program, f"{device} on {source}")
         sinks: list[Sink] = [EventLines(sys.stderr)]
         if out:
             sinks.append(CsvOut(out, program.outputs))
@@ -72,13 +70,3 @@ def command(
             sinks.append(JsonLines(sys.stdout, program.outputs))
         limits = Limits(duration, first_frame, silence)
         run_loop(Loop(DecodedFeed(port, decoder), Stepper(program), sinks, limits), as_json)
-
-
-def say_model(program: Program, source: str) -> None:
-    """What goes in and comes out, for people."""
-    outputs = ", ".join(f"{p.name} ({p.unit})" if p.unit else p.name for p in program.outputs)
-    click.echo(
-        f"{source} -> {len(program.inputs)} channels at {program.rate_hz:g} Hz -> {outputs} "
-        f"every {program.period / program.rate_hz:g} s",
-        err=True,
-    )

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from hiss.cli.live import say_model
 from hiss.cli.stream import EXIT_CODES, errors_reported, open_model, run_loop
 from hiss.errors import RecordingError
 from hiss.recording import Recording, read_recordings
@@ -58,7 +57,6 @@ def command(
         if out and len(chosen) > 1:
             raise click.UsageError(f"--out holds one recording, but {len(chosen)} are chosen; name one with --trial")
         for recording in chosen:
-            say_model(program, f"{recording.name} ({recording.duration_s:.1f} s)")
             sinks: list[Sink] = [EventLines(sys.stderr)]
             if out:
                 sinks.append(CsvOut(out, program.outputs))

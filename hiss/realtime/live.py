@@ -176,7 +176,7 @@ class Loop:
             sink.event(event)
 
     def _say_hello(self) -> None:
-        self._event(Event("reading", self.feed.name))
+        self._event(Event("reading", f"{self.feed.name}{_model_text(self.stepper.program) if self.stepper else ''}"))
         if self.stepper is not None and self.stepper.taring:
             n, rate = self.stepper.program.tare, self._rate_hz
             self._event(Event("tare", f"keep the sensor untouched for {n / rate:.3g} s ({n} samples)"))
@@ -206,6 +206,12 @@ class Loop:
             )
         if counts.frames and (now_ns - self._last_arrival_ns) * 1e-9 > self.limits.silence_s:
             raise DeviceLostError(f"{self.feed.name}: no frame for {self.limits.silence_s:g} s; did the board hang?")
+
+
+def _model_text(program: Program) -> str:
+    outputs = ", ".join(f"{p.name} ({p.unit})" if p.unit else p.name for p in program.outputs)
+    every_s = program.period / program.rate_hz
+    return f" -> {len(program.inputs)} channels at {program.rate_hz:g} Hz -> {outputs} every {every_s:g} s"
 
 
 def _not_finite(stepper: Steps, x: npt.NDArray[np.float32]) -> str:

@@ -1,0 +1,119 @@
+"""What the streaming tests share: a small program with states, a recording to play, and verbs as processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from hiss.program import Port, Program, Stage
+from hiss.program.ops import Add, Affine, Delay, Diagonal, Input, Map
+from hiss.realtime.devices.anyskin import anyskin_channels
+from hiss.recording import Recording
+
+LAUNCH = "from hiss.cli.main import run; run()"
+ROOT = Path(__file__).parents[1]
+
+
+def small_program(channels: int = 15, tare: int = 4, rate_hz: float = 20.0, period: int = 5) -> Program:
+    """Tare, deltas, a low level that restarts, a high level that does not: 15 magnetometer channels to a force."""
+    rng = np.random.default_rng(0)
+    hidden, modes = 6, 4
+
+    def poles() -> np.ndarray:
+        return np.exp(-rng.uniform(0.01, 0.3, (hidden, modes)) + 1j * rng.uniform(0, 1, (hidden, modes)))
+
+    full = np.full(channels, 1e5)
+    every = (
+        Input("z", np.zeros(channels), np.full(channels, 9), -full, full, tare),
+        Delay("before", "z", np.ones(channels, np.int64), np.arange(channels), "first"),
+        Add("dz", ("z", "before"), (1, -1)),
+        Affine("e", ("z", "dz"), tuple(rng.normal(0, 0.3, (hidden, channels)) for _ in "12"), np.zeros(hidden)),
+        Diagonal("s", "e", poles(), rng.normal(0, 0.2, (hidden, modes)) + 0j, np.ones(hidden), restart=True),
+    )
+    last = (Map("g", "s", "gelu"), Affine("h", ("g",), (rng.normal(0, 0.3, (hidden, hidden)),), np.zeros(hidden)))
+    high = (
+        Diagonal("s2", "h", poles(), rng.normal(0, 0.2, (hidden, modes)) + 0j, np.ones(hidden)),
+        Affine("y", ("s2",), (rng.normal(0, 0.3, (1, hidden)),), np.zeros(1)),
+    )
+    inputs = tuple(Port(c.name, c.unit, -1e5, 1e5) for c in anyskin_channels(channels // 3))
+    return Program(
+        inputs,
+        (Port("force", "N", -50, 50),),
+        rate_hz,
+        (Stage(period, every, last, ("h",)), Stage(1, high, (), ("y",))),
+    )
+
+
+def small_recording(seconds: float = 3.0, chips: int = 5, seed: int = 1) -> Recording:
+    """Irregular stamps at about 90 Hz with one rest of 0.7 s, and a random walk of magnetometer counts."""
+    rng = np.random.default_rng(seed)
+    steps = rng.choice([0.008, 0.015], int(seconds / 0.0115))
+    steps[len(steps) // 2] = 0.7
+    t = np.cumsum(steps) - steps[0]
+    x = rng.normal(0, 2000, 3 * chips) + np.cumsum(rng.normal(0, 20, (len(t), 3 * chips)), axis=0)
+    return Recording("walk", t, x.astype(np.float32), anyskin_channels(chips))
+
+
+def start(verb: str, *arguments: object) -> subprocess.Popen[str]:
+    """A verb as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", LAUNCH, verb, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def run(verb: str, *arguments: object, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    """A verb, run to its end."""
+    process = start(verb, *arguments)
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        raise AssertionError(f"hiss {verb} did not end in {timeout} s\n{out[-2000:]}\n{err[-2000:]}") from None
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+@contextlib.contextmanager
+def fake_board(*arguments: object) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """`hiss fake` as a process: (its port, the process)."""
+    process = start("fake", "--print-port", *arguments)
+    try:
+        assert process.stdout is not None
+        port = process.stdout.readline().strip()
+        assert port.startswith("/dev/"), process.communicate(timeout=5)
+        yield port, process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+
+
+def wait_for_line(stream: object, timeout: float = 20.0) -> str:
+    """The next line of a process's stream."""
+    import threading
+
+    lines: list[str] = []
+    thread = threading.Thread(target=lambda: lines.append(stream.readline()), daemon=True)  # type: ignore[attr-defined]
+    thread.start()
+    thread.join(timeout)
+    assert lines, "no line came"
+    return lines[0]
+
+
+def wait_until(condition: object, timeout: float = 10.0) -> None:
+    """Until condition() holds."""
+    end = time.monotonic() + timeout
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.01)
