@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hiss.engines.host_compiler import find_compiler, run_compiler
+from hiss.engines.host_compiler import STRICT, find_compiler, run_compiler
 from hiss.errors import ExportError
 from hiss.firmware_export.c import Model
-from hiss.firmware_export.export import texts_of
+from hiss.firmware_export.export import CExport, texts_of
 from hiss.program import Program
 
 FLAGS = ("-std=c99", "-O2", "-shared", "-fPIC")
@@ -102,6 +102,20 @@ class CStepper:
     def selftest(self) -> int:
         """The exported self-test: the number of outputs that do not match; the stepper is tared anew."""
         return int(self._library.model_selftest(self._self))
+
+
+def run_selftest(export: CExport) -> int:
+    """Compile what export_c wrote, strictly, and run its self-test here: the number of outputs that do not match.
+
+    Raises ExportError when there is no compiler, or when it complains about anything at all.
+    """
+    compiler = find_compiler()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as built:
+        library = Path(built) / "selftest.so"
+        run_compiler(compiler, [*FLAGS, *STRICT, "-I", export.folder, *export.sources, "-o", library])
+        selftest = getattr(ctypes.CDLL(str(library)), f"{export.name}_selftest")
+        selftest.restype, selftest.argtypes = ctypes.c_int32, [ctypes.c_void_p]
+        return int(selftest(ctypes.create_string_buffer(export.ram_bytes)))
 
 
 def cache_folder() -> Path:

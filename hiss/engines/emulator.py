@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from hiss.engines.elf import Elf, thumb_instructions
 from hiss.engines.host_compiler import run_compiler, zig_command
 from hiss.errors import ExportError, MissingExtraError
+from hiss.firmware_export.selftest import usual_samples
+from hiss.program import Program
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ CORES = {
 }
 """The emulated cores. m0 and m3 compute float32 in software."""
 
-FLAGS = ("-std=c99", "-ffreestanding", "-fno-sanitize=all", "-fno-stack-protector", "-ffunction-sections", "-g0")
+# -g only because zig strips symbols at -Os without it
+FLAGS = ("-std=c99", "-ffreestanding", "-fno-sanitize=all", "-fno-stack-protector", "-ffunction-sections", "-g")
 LINK = ("-static", "-Wl,-z,max-page-size=4096", "-Wl,--image-base=0x10000", "-Wl,--gc-sections")
 
 _STACK_TOP = 0x3000_0000
@@ -50,16 +53,19 @@ _RETURN = 0x2F00_0000  # an address no code lies at: reaching it ends the call
 _CPACR = 0xE000_ED88  # coprocessor access: the FPU is off after reset
 
 _GLUE = """#include "{name}.h"
-{name}_t emu_self;
-float emu_x[{inputs}];
-float emu_y[{outputs}];
+/* one object: compilers like to merge several, and then their symbols are gone */
+struct {{
+    {name}_t self;
+    float x[{inputs}];
+    float y[{outputs}];
+}} emu;
 /* The entry keeps what the emulator calls from being collected as garbage. */
 void _start(void);
 void _start(void)
 {{
-    {name}_tare(&emu_self);
-    {name}_reset(&emu_self);
-    emu_y[0] = (float){name}_step(&emu_self, emu_x, emu_y);{selftest}
+    {name}_tare(&emu.self);
+    {name}_reset(&emu.self);
+    emu.y[0] = (float){name}_step(&emu.self, emu.x, emu.y);{selftest}
 }}
 """
 
@@ -77,30 +83,32 @@ class Emulator:
         self.elf = elf
         self._uc: Any = _import_unicorn()
         self._machine = self._uc.Uc(self._uc.UC_ARCH_ARM, self._uc.UC_MODE_THUMB | self._uc.UC_MODE_MCLASS)
+        self._self = elf.symbols["emu"]
+        self._x = self._self + elf.sizes["emu"] - 4 * (inputs + outputs)
+        self._y, self._outputs = self._x + 4 * inputs, outputs
         self._boot()
         self._count = 0
         self._sizes: dict[tuple[int, int], int] = {}
 
     def selftest(self) -> int:
         """The exported self-test on this core: the number of outputs that do not match."""
-        return _signed(self._call(f"{self.name}_selftest", self.elf.symbols["emu_self"]))
+        return _signed(self._call(f"{self.name}_selftest", self._self))
 
     def reset(self) -> None:
         """<name>_reset."""
-        self._call(f"{self.name}_reset", self.elf.symbols["emu_self"])
+        self._call(f"{self.name}_reset", self._self)
 
     def tare(self) -> None:
         """<name>_tare."""
-        self._call(f"{self.name}_tare", self.elf.symbols["emu_self"])
+        self._call(f"{self.name}_tare", self._self)
 
     def step(self, x: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """<name>_step on one sample x: (C,); y: (D,) when it is new."""
-        symbols = self.elf.symbols
-        self._machine.mem_write(symbols["emu_x"], np.ascontiguousarray(x, dtype="<f4").tobytes())
-        made = self._call(f"{self.name}_step", symbols["emu_self"], symbols["emu_x"], symbols["emu_y"])
+        self._machine.mem_write(self._x, np.ascontiguousarray(x, dtype="<f4").tobytes())
+        made = self._call(f"{self.name}_step", self._self, self._x, self._y)
         if not made & 0xFF:
             return None
-        raw = bytes(self._machine.mem_read(symbols["emu_y"], self.elf.sizes["emu_y"]))
+        raw = bytes(self._machine.mem_read(self._y, 4 * self._outputs))
         return np.frombuffer(raw, dtype="<f4").astype(np.float32)
 
     def count_steps(self, x: NDArray[np.float32]) -> list[int]:
@@ -150,6 +158,24 @@ class Emulator:
         self._count += self._sizes[key]
 
 
+def measure(program: Program, folder: str | Path, name: str, core: str) -> dict[str, Any]:
+    """What export_c wrote into `folder`, on one emulated core.
+
+    mismatches: of the self-test;  average, worst: instructions per step at -O2, over one whole period of usual samples;
+    code_bytes: flash of the code alone at -Os, with the soft-float functions of cores that have no floating point unit.
+    """
+    ports = len(program.inputs), len(program.outputs)
+    run = Emulator(folder, name, core, *ports)
+    mismatches = run.selftest()
+    run.tare()
+    x = usual_samples(program, program.tare + program.period)
+    for sample in x[: program.tare]:
+        run.step(sample)
+    counts = run.count_steps(x[program.tare :])
+    code = linked_bytes(Path(folder), name, core, *ports)["code"]
+    return {"mismatches": mismatches, "average": float(np.mean(counts)), "worst": max(counts), "code_bytes": code}
+
+
 def cross_compile(
     folder: Path,
     name: str,
@@ -164,7 +190,7 @@ def cross_compile(
     zig = zig_command()
     if zig is None:
         raise MissingExtraError("ziglang", "firmware")
-    selftest = f"\n    emu_y[0] += (float){name}_selftest(&emu_self);" if test else ""
+    selftest = f"\n    emu.y[0] += (float){name}_selftest(&emu.self);" if test else ""
     glue = built / "glue.c"
     glue.write_text(_GLUE.format(name=name, inputs=inputs, outputs=outputs, selftest=selftest))
     sources = [folder / "hiss_ops.c", folder / f"{name}.c", *([folder / f"{name}_selftest.c"] if test else []), glue]

@@ -62,14 +62,14 @@ def header_text(model: Model) -> str:
     """<name>.h: the bill, the struct and the functions."""
     name, guard, program = model.name, model.name.upper(), model.program
     struct = "\n".join(f"    {_declaration(model, m):<44} /* {m.comment} */" for m in model.layout.members)
-    return f"""{header_comment(program, name, model.layout, model.tables.bytes)}
+    return f"""{header_comment(program, name, model.layout, model.tables.total)}
 #ifndef {guard}_H
 #define {guard}_H
 
 #include "hiss_ops.h"
 
 #if HISS_OPS_VERSION != {OPS_VERSION}
-#error "{name} was generated for version {OPS_VERSION} of hiss_ops.h; export it again, or take the hiss_ops files it came with"
+#error "{name} needs version {OPS_VERSION} of hiss_ops: export it again, or take the files it came with"
 #endif
 
 #define {guard}_INPUTS {len(program.inputs)}
@@ -98,7 +98,7 @@ bool {name}_taring(const {name}_t *self);
 bool {name}_ready(const {name}_t *self);
 /* One sample in. True when y is new: the estimate that belongs to this sample. Otherwise y is left as it was. */
 bool {name}_step({name}_t *self, const float x[{len(program.inputs)}], float y[{len(program.outputs)}]);
-/* Run the vectors of {name}_selftest.c on *self, which is tared anew. 0: all outputs are right; else how many are not. */
+/* Run the vectors of {name}_selftest.c on *self, which is tared anew. 0: all are right; else how many are not. */
 int32_t {name}_selftest({name}_t *self);
 
 #ifdef __cplusplus
@@ -239,7 +239,8 @@ def _ending(model: Model, stage: Schedule, context: Context) -> Lines:
     last = [line for action in stage.last for line in emit(action, context)]
     if last:
         last = ["", "if (complete) {", *(f"    {line}" for line in last), "}"]
-    in_chunk, always = [], []
+    in_chunk: Lines = []
+    always: Lines = []
     for action in stage.pushes:
         # the ring of a Fir that restarts is as long as the chunk's past: its last step has no place there
         (in_chunk if _is_fir_of_chunk(action) else always).extend(emit(action, context))

@@ -54,7 +54,7 @@ def export_c(program: Program, folder: str | Path, name: str = "model") -> CExpo
         write_text(folder / file, text)
     files = tuple(folder / file for file in texts)
     layout = model.layout
-    return CExport(folder, name, files, model.tables.bytes, layout.ram, 4 * layout.scratch, model.version)
+    return CExport(folder, name, files, model.tables.total, layout.ram, 4 * layout.scratch, model.version)
 
 
 def texts_of(model: Model) -> dict[str, str]:

@@ -114,8 +114,8 @@ def _fir(op: o.Fir, kind: str, c: Context) -> Lines:
     rows, channels = taps - 1, len(op.bias)
     u, at = c.names[op.input], c.place(op)
     if kind == "push":
-        return [call("fir_push", c.state(op), u, count(channels), count(rows), at), *_advance(op, rows, c)]
-    table = c.table(op, "t", op.taps[:, :taps], f"{channels} x {taps} taps, present sample first")
+        return [call("push", c.state(op), u, count(channels), at), *_advance(op, rows, c)]
+    table = c.table(op, "t", op.taps[:, :taps].T, f"{taps} taps x {channels}, present sample first")
     bias = c.table(op, "b", op.bias, count(channels))
     past = count(rows)
     if op.restart and rows:
@@ -132,7 +132,7 @@ def _delay(op: o.Delay, kind: str, c: Context) -> Lines:
     past, first = c.state(op), int(op.channels.min())
     u = c.names[op.input] + (f" + {first}" if first else "")
     if kind == "push":
-        return [call("delay_push", past, u, count(width), c.place(op)), *_advance(op, rows, c)]
+        return [call("push", past, u, count(width), c.place(op)), *_advance(op, rows, c)]
     if kind == "start":
         return _delay_start(op, call("delay_start", past, u, count(rows), count(width)), c)
     y, place = c.names[op.out], (count(rows), count(width), c.place(op))

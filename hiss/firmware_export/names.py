@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 
-KEYWORDS = frozenset(
-    """auto break case char const continue default do double else enum extern float for goto if inline int long register
-    restrict return short signed sizeof static struct switch typedef union unsigned void volatile while alignas alignof
-    and and_eq asm atomic_cancel atomic_commit atomic_noexcept bitand bitor bool catch char8_t char16_t char32_t class
-    co_await co_return co_yield compl concept consteval constexpr constinit const_cast decltype delete dynamic_cast
-    explicit export false friend mutable namespace new noexcept not not_eq nullptr operator or or_eq private protected
-    public reflexpr reinterpret_cast requires static_assert static_cast synchronized template this thread_local throw
-    true try typeid typename using virtual wchar_t xor xor_eq typeof fortran main NULL""".split()
-)
+_WORDS = """\
+auto break case char const continue default do double else enum extern float for goto if inline int long register
+restrict return short signed sizeof static struct switch typedef union unsigned void volatile while alignas alignof
+and and_eq asm atomic_cancel atomic_commit atomic_noexcept bitand bitor bool catch char8_t char16_t char32_t class
+co_await co_return co_yield compl concept consteval constexpr constinit const_cast decltype delete dynamic_cast
+explicit export false friend mutable namespace new noexcept not not_eq nullptr operator or or_eq private protected
+public reflexpr reinterpret_cast requires static_assert static_cast synchronized template this thread_local throw
+true try typeid typename using virtual wchar_t xor xor_eq typeof fortran main NULL
+"""
+
+KEYWORDS = frozenset(_WORDS.split())
 """Words of C and C++ that no name may be."""
 
 _LONGEST = 40

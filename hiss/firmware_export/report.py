@@ -36,7 +36,8 @@ def _bill(program: Program, name: str, layout: Layout, table_bytes: int) -> list
     beside = ", ".join(f"{kind} {value:.5g}" for kind, value in kinds.items() if value)
     return [
         f"Flash   {table_bytes} bytes of tables, and the code",
-        f"RAM     {layout.ram} bytes: sizeof({name}_t) = {layout.state_bytes} of states + {4 * layout.scratch} of scratch",
+        f"RAM     {layout.ram} bytes: sizeof({name}_t) = {layout.state_bytes} of states, "
+        f"{4 * layout.scratch} of scratch",
         f"MAC     {spent.macs:.6g} per sample on average, {spent.worst_macs} on the sample that completes an estimate"
         + (f"; elements per sample: {beside}" if beside else ""),
     ]
@@ -47,9 +48,8 @@ def _timing(program: Program) -> list[str]:
     made = "each sample" if program.period == 1 else f"every {program.period} samples ({period_s:g} s)"
     lines = [f"Time    one estimate {made}, of the sample it comes with: no look-ahead"]
     if program.tare:
-        lines.append(
-            f"        the first {program.tare} samples after tare ({program.tare / program.rate_hz:g} s) are measured: no estimate"
-        )
+        seconds = program.tare / program.rate_hz
+        lines.append(f"        the first {program.tare} samples after tare ({seconds:g} s) are measured: no estimate")
     lines.append(f"        settling to 1 %: {_settling(program)}")
     return lines
 
@@ -117,8 +117,8 @@ def _range(port: Port) -> str:
 
 
 def _notes(program: Program) -> list[str]:
-    tared = " minus the tare" if program.tare else ""
+    what = "A sample minus the tare" if program.tare else "A sample"
     return [
         "",
-        f"Samples{tared} are clamped to the declared range before anything else; a NaN counts as its lower end.",
+        f"{what} is clamped to the declared range before anything else; NaN counts as its lower end.",
     ]

@@ -36,7 +36,7 @@ class Tables:
 
     names: Names
     texts: list[str] = field(default_factory=list)
-    bytes: int = 0
+    total: int = 0
     _known: dict[tuple[str, bytes], str] = field(default_factory=dict)
 
     def floats(self, name: str, values: NDArray[Any], comment: str) -> str:
@@ -62,5 +62,5 @@ class Tables:
         if key not in self._known:
             self._known[key] = self.names.fresh(name)
             self.texts.append(table_text(kind, self._known[key], values, comment))
-            self.bytes += values.size * _BYTES[kind]
+            self.total += values.size * _BYTES[kind]
         return self._known[key]

@@ -147,27 +147,44 @@ void hiss_input_f32(float *z, const float *x, const float *offset, const float *
 
 /* ---- Affine ---- */
 
-static float hiss_dot(const float *weight, const float *x, size_t n)
+/* y <- y + W x, four rows at a time: each x is loaded once for four products. */
+void hiss_affine_more_f32(float *y, const float *weight, const float *x, size_t rows, size_t columns)
 {
-    float sum = 0.0f;
-    for (size_t i = 0; i < n; ++i) {
-        sum += HISS_F32(weight + i) * x[i];
+    size_t row = 0;
+    for (; row + 4 <= rows; row += 4, weight += 4 * columns) {
+        const float *w1 = weight + columns;
+        const float *w2 = w1 + columns;
+        const float *w3 = w2 + columns;
+        float sum0 = y[row];
+        float sum1 = y[row + 1];
+        float sum2 = y[row + 2];
+        float sum3 = y[row + 3];
+        for (size_t i = 0; i < columns; ++i) {
+            sum0 += HISS_F32(weight + i) * x[i];
+            sum1 += HISS_F32(w1 + i) * x[i];
+            sum2 += HISS_F32(w2 + i) * x[i];
+            sum3 += HISS_F32(w3 + i) * x[i];
+        }
+        y[row] = sum0;
+        y[row + 1] = sum1;
+        y[row + 2] = sum2;
+        y[row + 3] = sum3;
     }
-    return sum;
+    for (; row < rows; ++row, weight += columns) {
+        float sum = y[row];
+        for (size_t i = 0; i < columns; ++i) {
+            sum += HISS_F32(weight + i) * x[i];
+        }
+        y[row] = sum;
+    }
 }
 
 void hiss_affine_f32(float *y, const float *bias, const float *weight, const float *x, size_t rows, size_t columns)
 {
     for (size_t row = 0; row < rows; ++row) {
-        y[row] = HISS_F32(bias + row) + hiss_dot(weight + row * columns, x, columns);
+        y[row] = HISS_F32(bias + row);
     }
-}
-
-void hiss_affine_more_f32(float *y, const float *weight, const float *x, size_t rows, size_t columns)
-{
-    for (size_t row = 0; row < rows; ++row) {
-        y[row] += hiss_dot(weight + row * columns, x, columns);
-    }
+    hiss_affine_more_f32(y, weight, x, rows, columns);
 }
 
 /* ---- Diagonal ---- */
@@ -215,29 +232,47 @@ void hiss_diagonal_f32(float *y, float *h, const float *a, const float *c, const
 
 /* ---- Fir ---- */
 
-void hiss_fir_f32(float *y, const float *history, const float *taps, const float *bias, const float *u, size_t channels,
-                  size_t n_taps, size_t at, size_t past)
+/* y <- y + n rows of taps, forward, times n rows of the past, backward from row `newest`; four channels at a time. */
+static void hiss_fir_more(float *y, const float *taps, const float *history, size_t newest, size_t channels, size_t n)
 {
-    const size_t rows = n_taps - 1;
-    const size_t unbroken = past < at ? past : at; /* older ones stand at the ring's other end */
-    for (size_t channel = 0; channel < channels; ++channel, taps += n_taps, history += rows) {
-        float sum = HISS_F32(bias + channel) + HISS_F32(taps) * u[channel];
-        size_t k = 1;
-        for (; k <= unbroken; ++k) {
-            sum += HISS_F32(taps + k) * history[at - k];
+    size_t channel = 0;
+    if (n == 0) {
+        return;
+    }
+    for (; channel + 4 <= channels; channel += 4) {
+        const float *t = taps + channel;
+        size_t h = newest * channels + channel;
+        float sum0 = y[channel];
+        float sum1 = y[channel + 1];
+        float sum2 = y[channel + 2];
+        float sum3 = y[channel + 3];
+        for (size_t k = 0; k < n; ++k, t += channels, h -= channels) {
+            sum0 += HISS_F32(t) * history[h];
+            sum1 += HISS_F32(t + 1) * history[h + 1];
+            sum2 += HISS_F32(t + 2) * history[h + 2];
+            sum3 += HISS_F32(t + 3) * history[h + 3];
         }
-        for (; k <= past; ++k) {
-            sum += HISS_F32(taps + k) * history[at + rows - k];
+        y[channel] = sum0;
+        y[channel + 1] = sum1;
+        y[channel + 2] = sum2;
+        y[channel + 3] = sum3;
+    }
+    for (; channel < channels; ++channel) {
+        for (size_t k = 0; k < n; ++k) {
+            y[channel] += HISS_F32(taps + k * channels + channel) * history[(newest - k) * channels + channel];
         }
-        y[channel] = sum;
     }
 }
 
-void hiss_fir_push_f32(float *history, const float *u, size_t channels, size_t rows, size_t at)
+void hiss_fir_f32(float *y, const float *history, const float *taps, const float *bias, const float *u, size_t channels,
+                  size_t n_taps, size_t at, size_t past)
 {
+    const size_t unbroken = past < at ? past : at; /* what is older stands at the ring's other end */
     for (size_t channel = 0; channel < channels; ++channel) {
-        history[channel * rows + at] = u[channel];
+        y[channel] = HISS_F32(bias + channel) + HISS_F32(taps + channel) * u[channel];
     }
+    hiss_fir_more(y, taps + channels, history, at - 1, channels, unbroken);
+    hiss_fir_more(y, taps + channels * (1 + unbroken), history, n_taps - 2, channels, past - unbroken);
 }
 
 /* ---- Delay ---- */
@@ -270,7 +305,7 @@ void hiss_delay_start_f32(float *history, const float *u, size_t rows, size_t wi
     }
 }
 
-void hiss_delay_push_f32(float *history, const float *u, size_t width, size_t at)
+void hiss_push_f32(float *history, const float *u, size_t width, size_t at)
 {
     hiss_copy_f32(history + at * width, u, width);
 }

@@ -63,20 +63,20 @@ void hiss_diagonal_read_f32(float *y, const float *h, const float *c, const floa
 void hiss_diagonal_f32(float *y, float *h, const float *a, const float *c, const float *d, const float *u,
                        size_t channels, size_t modes);
 
-/* Fir.  y = b + t_0 u + sum_{k=1..past} t_k u_{-k}.   taps: (H, K), present sample first;  history: (H, K-1) rings.
-   `at` is where the ring takes its next sample, `past` how many of the samples before this one count. */
+/* Fir.  y = b + t_0 u + sum_{k=1..past} t_k u_{-k}.   taps: (K, H), present sample first;  history: (K-1, H) ring.
+   `at` is the row where the ring takes its next sample, `past` how many of the samples before this one count. */
 void hiss_fir_f32(float *y, const float *history, const float *taps, const float *bias, const float *u, size_t channels,
                   size_t n_taps, size_t at, size_t past);
-void hiss_fir_push_f32(float *history, const float *u, size_t channels, size_t rows, size_t at);
 
 /* Delay.  history: (rows, width) ring, `at` its next row.   delay: y_i = u_{-ages_i}[channels_i];
-   lags: the whole row for each age in turn;   start: the past before the first sample is the first sample. */
+   lags: the whole row for each age in turn;   start: the past before the first sample is the first sample.
+   push: at the end of a step u takes its place in the ring (of a Fir too). */
 void hiss_delay_f32(float *y, const float *history, const uint16_t *ages, const uint16_t *channels, size_t n, size_t rows,
                     size_t width, size_t at);
 void hiss_lags_f32(float *y, const float *history, const uint16_t *ages, size_t n_ages, size_t rows, size_t width,
                    size_t at);
 void hiss_delay_start_f32(float *history, const float *u, size_t rows, size_t width);
-void hiss_delay_push_f32(float *history, const float *u, size_t width, size_t at);
+void hiss_push_f32(float *history, const float *u, size_t width, size_t at);
 
 /* Selective.  h <- exp(D a) h + D B u;  y = h C + d u.   h, a: (H, N);  D, u, d: (H,);  B, C: (N,). */
 void hiss_selective_step_f32(float *h, const float *a, const float *delta, const float *b, const float *u, size_t channels,
