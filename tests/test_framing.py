@@ -92,6 +92,18 @@ def test_garbage_between_frames_costs_no_good_frame(chips: int, garbage: list[by
     assert decoder.counts.resyncs == sum(bool(g) for g in clean[1:])
 
 
+@settings(max_examples=100, deadline=None)
+@given(before=st.lists(st.integers(80, 200), min_size=1, max_size=4), after=st.integers(0, 200))
+def test_a_false_tail_in_garbage_costs_no_good_frame(before: list[int], after: int) -> None:
+    """What ends in a tail and cannot be fields is no frame, and the search goes on one byte further, not one frame."""
+    x = samples(3, 5, after)
+    first, *rest = wire(x)
+    garbage = b"".join(b"\x7f" * n + b"\r\n" for n in before) + b"\x7f" * after  # floats of 3e38
+    decoder = AnySkinDecoder(5)
+    assert numbers(decoder, first + garbage + b"".join(rest)) == x.tolist()
+    assert decoder.counts.skipped == len(garbage)
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 81), st.integers(1, 81), st.integers(0, 500))
 def test_lost_bytes_cost_the_touched_frame_only(at: int, n: int, seed: int) -> None:

@@ -89,4 +89,4 @@ def _duration(ns: float) -> str:
     for unit, size in (("s", 1e9), ("ms", 1e6)):
         if ns >= size:
             return f"{ns / size:.3g} {unit}"
-    return f"{ns / 1e3:.3g} us"
+    return f"{ns / 1e3:.3g} us" if ns >= 100 else "0"
