@@ -93,7 +93,7 @@ def test_garbage_between_frames_costs_no_good_frame(chips: int, garbage: list[by
 
 
 @settings(max_examples=100, deadline=None)
-@given(before=st.lists(st.integers(80, 200), min_size=1, max_size=4), after=st.integers(0, 200))
+@given(before=st.lists(st.integers(81, 200), min_size=1, max_size=4), after=st.integers(0, 200))
 def test_a_false_tail_in_garbage_costs_no_good_frame(before: list[int], after: int) -> None:
     """What ends in a tail and cannot be fields is no frame, and the search goes on one byte further, not one frame."""
     x = samples(3, 5, after)
