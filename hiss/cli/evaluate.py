@@ -64,7 +64,7 @@ def command(run: Path, data: tuple[Path, ...], windows: tuple[int, float] | None
 
 def _evaluate(path: Path, data: tuple[Path, ...], windows: tuple[int, float] | None, seed: int, as_json: bool) -> None:
     from hiss import scoring
-    from hiss.folding.fold import fold
+    from hiss.folding import fold
     from hiss.training import Run
 
     run = Run.load(path)
