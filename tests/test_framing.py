@@ -107,7 +107,7 @@ def test_a_false_tail_in_garbage_costs_no_good_frame(before: list[int], after: i
 @settings(max_examples=50, deadline=None)
 @given(garbage=st.integers(81, 300), channel=st.integers(0, 14))
 def test_a_false_tail_inside_the_first_good_frame_does_not_cost_it(garbage: int, channel: int) -> None:
-    """The window that ends there begins in the garbage; the frame that begins behind the window's begin is still found."""
+    """The window that ends there begins in the garbage; the frame that begins inside that window is still found."""
     x = samples(3, 5, 0)
     x[1, channel] = np.uint32(0x440A0D00).view(np.float32)  # 552.2 uT: bytes 00 0d 0a 44
     first, *rest = wire(x)
