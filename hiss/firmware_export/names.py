@@ -17,6 +17,44 @@ true try typeid typename using virtual wchar_t xor xor_eq typeof fortran main NU
 KEYWORDS = frozenset(_WORDS.split())
 """Words of C and C++ that no name may be."""
 
+_HEADERS = frozenset(
+    [
+        "assert",
+        "complex",
+        "ctype",
+        "errno",
+        "fenv",
+        "inttypes",
+        "iso646",
+        "limits",
+        "locale",
+        "math",
+        "setjmp",
+        "signal",
+    ]
+)
+_HEADERS |= frozenset(
+    [
+        "stdalign",
+        "stdarg",
+        "stdatomic",
+        "stdbool",
+        "stddef",
+        "stdint",
+        "stdio",
+        "stdlib",
+        "string",
+        "tgmath",
+        "threads",
+        "time",
+    ]
+)
+_HEADERS |= frozenset(["uchar", "wchar", "wctype", "new", "version", "memory", "vector"])
+
+_STANDARD_TYPE = (
+    r"u?int(8|16|32|64|max|ptr|_\w+)?|s?size|ptrdiff|max_align|nullptr|char(8|16|32)|div|ldiv|mbstate|off|pid"
+)
+
 _LONGEST = 40
 
 
@@ -27,6 +65,10 @@ def check_model_name(name: str) -> str:
         reason = "a C name is made of letters, digits and _, and begins with a letter"
     elif name in KEYWORDS:
         reason = "it is a word of C or C++ itself"
+    elif name.lower() in _HEADERS:
+        reason = f"{name}.h is a header of the standard library"
+    elif re.fullmatch(_STANDARD_TYPE, name):
+        reason = f"{name}_t is a type of the standard library"
     elif name == "hiss" or name.startswith("hiss_"):
         reason = "names that begin with hiss_ belong to the runtime"
     elif "__" in name or name.endswith("_"):

@@ -133,7 +133,8 @@ int32_t {name}_selftest({name}_t *self)
 
 def _inputs(program: Program) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
     period, channels = program.period, len(program.inputs)
-    usual = max(2 * period + (period + 1) // 2, min(2 * _longest_past(program), _MOST_NUMBERS // channels))
+    usual = max(2 * period, min(2 * _longest_past(program), _MOST_NUMBERS // channels))
+    usual += period - 1 - usual % period  # the reset comes where no stage is at its beginning
     noise = _noise(program.tare + usual + 2 * period, channels)
     scale = np.full(len(noise), _USUAL)
     scale[: program.tare] = 3
