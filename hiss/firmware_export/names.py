@@ -17,43 +17,13 @@ true try typeid typename using virtual wchar_t xor xor_eq typeof fortran main NU
 KEYWORDS = frozenset(_WORDS.split())
 """Words of C and C++ that no name may be."""
 
-_HEADERS = frozenset(
-    [
-        "assert",
-        "complex",
-        "ctype",
-        "errno",
-        "fenv",
-        "inttypes",
-        "iso646",
-        "limits",
-        "locale",
-        "math",
-        "setjmp",
-        "signal",
-    ]
-)
-_HEADERS |= frozenset(
-    [
-        "stdalign",
-        "stdarg",
-        "stdatomic",
-        "stdbool",
-        "stddef",
-        "stdint",
-        "stdio",
-        "stdlib",
-        "string",
-        "tgmath",
-        "threads",
-        "time",
-    ]
-)
-_HEADERS |= frozenset(["uchar", "wchar", "wctype", "new", "version", "memory", "vector"])
+_HEADER_WORDS = """\
+assert complex ctype errno fenv inttypes iso646 limits locale math setjmp signal stdalign stdarg stdatomic stdbool stddef
+stdint stdio stdlib string tgmath threads time uchar wchar wctype new version memory vector
+"""
+_HEADERS = frozenset(_HEADER_WORDS.split())
 
-_STANDARD_TYPE = (
-    r"u?int(8|16|32|64|max|ptr|_\w+)?|s?size|ptrdiff|max_align|nullptr|char(8|16|32)|div|ldiv|mbstate|off|pid"
-)
+_STANDARD_TYPE = r"u?int(8|16|32|64|max|ptr|_\w+)?|s?size|ptrdiff|max_align|nullptr|char(8|16|32)|l?div|mbstate|off|pid"
 
 _LONGEST = 40
 
