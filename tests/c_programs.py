@@ -53,8 +53,8 @@ def every_position(tare: int = 3) -> Program:
         o.Norm("x", "float", "layer", gain(), vec()),
         diagonal("y", "x", True),
         diagonal("h.0", "x", False),
-        fir("fir one", "y", 1, True),
-        fir("fir short", "fir one", 3, True),  # shorter than the chunk: its ring goes round within it
+        fir("fir */ one \\", "y", 1, True),
+        fir("fir short", "fir */ one \\", 3, True),  # shorter than the chunk: its ring goes round within it
         fir("fir chunk", "fir short", 5, True),
         fir("fir long", "h.0", 9, True),  # longer than the chunk: what can never be reached is left out
         fir("fir free", "h.0", 4, False),

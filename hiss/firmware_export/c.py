@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from hiss.firmware_export.kernels import Context, Lines, call, count, emit
 from hiss.firmware_export.layout import Layout, Member, lay_out, needs_started, state_name
-from hiss.firmware_export.names import Names, check_model_name
+from hiss.firmware_export.names import Names, check_model_name, comment
 from hiss.firmware_export.report import header_comment
 from hiss.firmware_export.schedule import Action, Schedule, schedules
 from hiss.firmware_export.tables import Tables, float_text
@@ -61,7 +61,7 @@ class Model:
 def header_text(model: Model) -> str:
     """<name>.h: the bill, the struct and the functions."""
     name, guard, program = model.name, model.name.upper(), model.program
-    struct = "\n".join(f"    {_declaration(model, m):<44} /* {m.comment} */" for m in model.layout.members)
+    struct = "\n".join(f"    {_declaration(model, m):<44} {comment(m.comment)}" for m in model.layout.members)
     return f"""{header_comment(program, name, model.layout, model.tables.total)}
 #ifndef {guard}_H
 #define {guard}_H
@@ -290,7 +290,7 @@ def _step_function(model: Model) -> str:
     for value in dict.fromkeys(program.stages[-1].hands):
         source = f"self->scratch{_plus(model.layout.offset[value])}"
         width = program.widths[value]
-        lines.append(f"{call('copy', f'y{_plus(at)}', source, count(width))} /* {value} */")
+        lines.append(f"{call('copy', f'y{_plus(at)}', source, count(width))} {comment(value)}")
         at += width
     signature = (
         f"bool {name}_step({name}_t *self, const float x[{len(program.inputs)}], float y[{len(program.outputs)}])"

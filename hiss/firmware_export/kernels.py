@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hiss.firmware_export.layout import counts_own_place, past_shape, state_name
-from hiss.firmware_export.names import Names
+from hiss.firmware_export.names import Names, comment
 from hiss.firmware_export.schedule import Action, Schedule, fir_taps
 from hiss.firmware_export.tables import Tables, float_text
 from hiss.program import ops as o
@@ -61,7 +61,8 @@ def call(kernel: str, *arguments: str) -> str:
 
 def emit(action: Action, context: Context) -> Lines:
     """The C lines of one action, the equation first."""
-    return EMIT[type(action.op)](action.op, action.kind, context)
+    lines = EMIT[type(action.op)](action.op, action.kind, context)
+    return [comment(line[3:-3]) if line.startswith("/* ") else line for line in lines]
 
 
 def _input(op: o.Input, _kind: str, c: Context) -> Lines:
@@ -151,8 +152,8 @@ def _delay_start(op: o.Delay, start: str, c: Context) -> Lines:
     first = f"self->started_{c.stage.index} == 0U"
     if op.restart:
         first = "phase == 0U" if c.stage.period > 1 else ""
-    comment = f"/* the past of {op.input} before its first step is that step */"
-    return [comment, *([f"if ({first}) {{", f"    {start}", "}"] if first else [start])]
+    said = f"/* the past of {op.input} before its first step is that step */"
+    return [said, *([f"if ({first}) {{", f"    {start}", "}"] if first else [start])]
 
 
 def _whole_rows(op: o.Delay, width: int) -> NDArray[Any] | None:

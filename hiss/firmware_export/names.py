@@ -18,14 +18,20 @@ KEYWORDS = frozenset(_WORDS.split())
 """Words of C and C++ that no name may be."""
 
 _HEADER_WORDS = """\
-assert complex ctype errno fenv inttypes iso646 limits locale math setjmp signal stdalign stdarg stdatomic stdbool stddef
-stdint stdio stdlib string tgmath threads time uchar wchar wctype new version memory vector
+assert complex ctype errno fenv inttypes iso646 limits locale math setjmp signal stdalign stdarg stdatomic stdbool
+stddef stdint stdio stdlib string tgmath threads time uchar wchar wctype new version memory vector
 """
 _HEADERS = frozenset(_HEADER_WORDS.split())
 
 _STANDARD_TYPE = r"u?int(8|16|32|64|max|ptr|_\w+)?|s?size|ptrdiff|max_align|nullptr|char(8|16|32)|l?div|mbstate|off|pid"
 
 _LONGEST = 40
+
+
+def comment(text: str) -> str:
+    """A C comment. Names in it may come from a foreign file: nothing they hold can end it or go beyond its line."""
+    plain = re.sub(r"[^ -~]|[?\\]|[*]/|/[*]", "_", text)
+    return f"/* {plain} */"
 
 
 def check_model_name(name: str) -> str:

@@ -102,7 +102,7 @@ def _ports(letter: str, ports: tuple[Port, ...]) -> list[str]:
 def _clean(text: str) -> str:
     """A foreign name inside a comment: nothing that could end it, nothing that a compiler could stumble over."""
     return re.sub(
-        r"[^A-Za-z0-9_ .,:;+^()\[\]%-]", "?", text.replace("/", " per ").replace("µ", "u").replace("°", "deg")
+        r"[^A-Za-z0-9_ .,:;+^()\[\]%-]", "_", text.replace("/", " per ").replace("µ", "u").replace("°", "deg")
     )
 
 

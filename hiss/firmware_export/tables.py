@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hiss.errors import ExportError
-from hiss.firmware_export.names import Names
+from hiss.firmware_export.names import Names, comment
 
 _PER_LINE = {"float": 6, "uint16_t": 12, "int8_t": 20, "uint8_t": 20}
 _BYTES = {"float": 4, "uint16_t": 2, "int8_t": 1, "uint8_t": 1}
@@ -21,13 +21,13 @@ def float_text(value: float) -> str:
     return (text if any(mark in text for mark in ".e") else f"{text}.0") + "f"
 
 
-def table_text(kind: str, name: str, values: NDArray[Any], comment: str) -> str:
-    """One table: `static const <kind> name[n] HISS_TABLE = {...};  /* comment */`."""
+def table_text(kind: str, name: str, values: NDArray[Any], said: str) -> str:
+    """One table: `static const <kind> name[n] HISS_TABLE = {...};  /* said */`."""
     numbers = [float_text(v) if kind == "float" else str(int(v)) for v in np.ravel(values)]
     per_line = _PER_LINE[kind]
     lines = [", ".join(numbers[at : at + per_line]) for at in range(0, len(numbers), per_line)]
     body = ",\n    ".join(lines)
-    return f"/* {comment} */\nstatic const {kind} {name}[{len(numbers)}] HISS_TABLE = {{\n    {body},\n}};\n"
+    return f"{comment(said)}\nstatic const {kind} {name}[{len(numbers)}] HISS_TABLE = {{\n    {body},\n}};\n"
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Tables:
     total: int = 0
     _known: dict[tuple[str, bytes], str] = field(default_factory=dict)
 
-    def floats(self, name: str, values: NDArray[Any], comment: str) -> str:
+    def floats(self, name: str, values: NDArray[Any], said: str) -> str:
         """Add a float32 table; returns its C name. Raises ExportError for a number that float32 cannot hold."""
         with np.errstate(over="ignore"):
             single = np.asarray(values).astype(np.float32)
@@ -48,19 +48,19 @@ class Tables:
         single = single + np.float32(0)  # one zero, not two
         for value, plain in ((0, "zeros"), (1, "ones")):
             if np.all(single == value):
-                name, comment = f"{plain}_{single.size}", f"shared by all that need {plain}"
-        return self._add("float", name, single, comment)
+                name, said = f"{plain}_{single.size}", f"shared by all that need {plain}"
+        return self._add("float", name, single, said)
 
-    def uint16(self, name: str, values: NDArray[Any], comment: str) -> str:
+    def uint16(self, name: str, values: NDArray[Any], said: str) -> str:
         """Add a table of indices; returns its C name. Raises ExportError above 65535."""
         if np.max(values) > 0xFFFF:
             raise ExportError(f"{name}: the index {int(np.max(values))} does not fit into 16 bits")
-        return self._add("uint16_t", name, np.asarray(values).astype(np.uint16), comment)
+        return self._add("uint16_t", name, np.asarray(values).astype(np.uint16), said)
 
-    def _add(self, kind: str, name: str, values: NDArray[Any], comment: str) -> str:
+    def _add(self, kind: str, name: str, values: NDArray[Any], said: str) -> str:
         key = (kind, values.tobytes())
         if key not in self._known:
             self._known[key] = self.names.fresh(name)
-            self.texts.append(table_text(kind, self._known[key], values, comment))
+            self.texts.append(table_text(kind, self._known[key], values, said))
             self.total += values.size * _BYTES[kind]
         return self._known[key]
