@@ -36,10 +36,11 @@ class S4D:
     dt_max: float = 1e-1
 
     def __post_init__(self) -> None:
-        if self.d_model < 1 or self.n_layers < 1:
-            raise ValueError(f"d_model and n_layers must be at least 1; got {self.d_model} and {self.n_layers}")
-        if self.d_state < 2 or self.d_state % 2:
-            raise ValueError(f"d_state must be even and at least 2 (conjugate pairs); got {self.d_state}")
+        for name, most in (("d_model", 8192), ("n_layers", 256), ("d_state", 1024)):
+            if not 1 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} must be in 1 .. {most}; got {getattr(self, name)}")
+        if self.d_state % 2:
+            raise ValueError(f"d_state must be even (conjugate pairs); got {self.d_state}")
         if self.init not in INITS:
             raise ValueError(f"init is {self.init!r}; known: {', '.join(INITS)}")
         if self.discretization not in DISCRETIZATIONS:

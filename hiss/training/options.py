@@ -10,9 +10,9 @@ from dataclasses import dataclass
 class TrainOptions:
     """Choices of `fit`; the defaults are the recipe that the README's figures come from."""
 
-    steps: int = 800  # updates in all
+    steps: int = 600  # updates in all
     epoch_steps: int = 40  # updates between two validations
-    batch: int = 8  # windows per update
+    batch: int = 4  # windows per update
     window_samples: int = 1200  # length of a window; shorter where no recording is that long
     lr: float = 2e-3  # peak; warm-up, then cosine to 0
     ssm_lr: float = 1e-3  # for dt and A, which are not decayed either
@@ -22,7 +22,7 @@ class TrainOptions:
     ema: float = 0.99  # the checkpoint is this moving average of the weights
     patience: int = 10  # validations without a better one before it stops early
     val_fraction: float = 0.2  # end of each recording, where no recording is marked "val"
-    whiten: float = 0.01  # inputs of the correction are decorrelated, this much added to each variance; 0 = off
+    whiten: float = 0.001  # inputs of the correction are decorrelated, this much added to each variance; 0 = off
     folds: int = 5  # parts for the base's honest residuals; 1 = residuals of its own training data
     min_gain: float = 0.01  # share by which the correction must lower the validation error to be kept
 
