@@ -195,6 +195,41 @@ class Batch:
     valid: Bools
 
 
+REST = 0.02
+"""A moment is like the tare's where every target is within this many deviations of what it was then."""
+
+
+@dataclass(frozen=True, eq=False)
+class Retare:
+    """What the channels read at moments when a tare could have been taken as well: offsets (n, C), scaled.
+
+    A skin that was pressed recovers slowly, so another moment of no load gives another tare. A recording shows only
+    one; windows shifted by a part of these offsets show the model others.
+    """
+
+    offsets: F32
+    share: float  # of the windows
+
+    def draw(self, rng: np.random.Generator, count: int) -> F32:
+        """(count, C) shifts, 0 for the rest of the windows."""
+        part = rng.uniform(0, 1, (count, 1)) * (rng.random((count, 1)) < self.share)
+        return (self.offsets[rng.integers(len(self.offsets), size=count)] * part).astype(np.float32)
+
+
+def find_retare(recordings: Seq[Recording], scaling: Scaling, share: float) -> Retare | None:
+    """Offsets of tared recordings; None when they are not tared or no such moment is found."""
+    n, found = scaling.tare, []
+    if n == 0 or share == 0:
+        return None
+    for r in recordings:
+        near = np.abs(r.y - r.y[:n].mean(0)) < REST * scaling.y_std
+        calm = np.concatenate(([0], np.cumsum(near.all(1) & r.valid)))
+        starts = np.arange(0, len(r) - n + 1, max(1, n // 2))
+        starts = starts[calm[starts + n] - calm[starts] == n]
+        found += [(r.x[i : i + n].mean(0) - r.x[:n].mean(0)) / scaling.std for i in starts]
+    return Retare(np.array(found, np.float32), share) if found else None
+
+
 class Windows:
     """Windows of `length` samples (a multiple of the period) at uniform offsets in sequences, from fresh state.
 
@@ -202,18 +237,29 @@ class Windows:
     up with its last sample, not valid there. `resting` (C,) is what the first row's deltas become.
     """
 
-    def __init__(self, parts: Seq[Sequence], length: int, period: int, resting: F32 | None = None):
+    def __init__(
+        self,
+        parts: Seq[Sequence],
+        length: int,
+        period: int,
+        resting: F32 | None = None,
+        retare: Retare | None = None,
+    ):
         if not parts or length < period or length % period:
             raise ValueError(f"windows of {length} samples with period {period} over {len(parts)} sequences")
-        self.parts, self.length, self.period, self.resting = parts, length, period, resting
+        self.parts, self.length, self.period, self.resting, self.retare = parts, length, period, resting, retare
         self.offsets = np.array([max(1, len(p.x) - length + 1) for p in parts])
 
     def draw(self, rng: np.random.Generator, count: int) -> Batch:
-        """`count` windows."""
+        """`count` windows, some of them as if tared at another moment where `retare` says so."""
         ends = np.cumsum(self.offsets)
         places = rng.integers(ends[-1], size=count)
         which = np.searchsorted(ends, places, side="right")
-        return self.stack([(int(w), int(p - ends[w] + self.offsets[w])) for w, p in zip(which, places, strict=True)])
+        batch = self.stack([(int(w), int(p - ends[w] + self.offsets[w])) for w, p in zip(which, places, strict=True)])
+        if self.retare is not None:
+            shift = self.retare.draw(rng, count)
+            batch.x[:, :, : shift.shape[1]] -= shift[:, None]
+        return batch
 
     def spread(self, count: int) -> Batch:
         """About `count` windows that cover all sequences evenly; the same ones every time."""

@@ -8,7 +8,18 @@ import json
 import numpy as np
 import pytest
 
-from hiss.dataset import Scaling, Sequence, Windows, fit_scaling, hold_out, prepare, sequences, window_length
+from hiss.dataset import (
+    Retare,
+    Scaling,
+    Sequence,
+    Windows,
+    find_retare,
+    fit_scaling,
+    hold_out,
+    prepare,
+    sequences,
+    window_length,
+)
 from hiss.errors import ProgramError, RecordingError, TrainingError
 from hiss.recording import Recording, make_channels
 from hiss.ridge import BLOCK, lagged, log_ages, normal_equations, thinned
@@ -208,3 +219,28 @@ def test_thinning_keeps_valid_steps_only() -> None:
     kept = thinned(valid, most=40)
     assert sum(map(len, kept)) <= 40
     assert all(v[k].all() for v, k in zip(valid, kept, strict=True))
+
+
+def test_another_tare_is_one_taken_where_the_targets_are_as_at_the_start() -> None:
+    """Load 0 .. 40 and 60 .. 100, the skin 3 higher after the load: offsets of 0 and 3, nothing of the load."""
+    n = np.arange(100)
+    load = ((n >= 40) & (n < 60)).astype(np.float32)[:, None]
+    x = np.where(n < 40, 0, np.where(n < 60, 50, 3)).astype(np.float32)[:, None]
+    names = make_channels(["p"]), make_channels(["f"])
+    r = Recording("r", n / 10, x, names[0], load, names[1], rate_hz=10.0, tared=5)
+    scaling = fit_scaling([r])
+    retare = find_retare([r], scaling, 1.0)
+    assert retare is not None
+    np.testing.assert_allclose(np.unique((retare.offsets * scaling.std).round(3)), [0, 3])
+    assert find_retare([dataclasses.replace(r, tared=0)], fit_scaling([dataclasses.replace(r, tared=0)]), 1.0) is None
+    assert find_retare([r], scaling, 0.0) is None
+
+
+def test_a_shown_tare_moves_channels_and_not_differences() -> None:
+    retare = Retare(np.array([[2, 4]], np.float32), 1.0)
+    plain, moved = (Windows(parts(), 20, 5, None, r).draw(np.random.default_rng(3), 6) for r in (None, retare))
+    shift = plain.x - moved.x
+    np.testing.assert_array_equal(shift[..., 2:], 0)
+    np.testing.assert_allclose(shift[..., 1], 2 * shift[..., 0], atol=1e-5)
+    assert ((shift[..., 0] > -1e-6) & (shift[..., 0] < 2.001)).all()
+    np.testing.assert_array_equal(plain.y, moved.y)

@@ -25,6 +25,7 @@ OPTION_KEYS = {
     "val_fraction": float,
     "whiten": float,
     "folds": int,
+    "retare": float,
     "min_gain": float,
 }
 """Keys that go to TrainOptions, with their types; those not given keep its defaults."""

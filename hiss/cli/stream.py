@@ -16,6 +16,7 @@ import click
 
 from hiss.errors import (
     DeviceLostError,
+    FoldError,
     FormatError,
     HissError,
     MismatchError,
@@ -23,6 +24,7 @@ from hiss.errors import (
     PortError,
     ProgramError,
     RecordingError,
+    TrainingError,
 )
 from hiss.program import Program, load_program
 from hiss.realtime.live import Loop
@@ -49,6 +51,8 @@ CODES: tuple[tuple[type[HissError], int], ...] = (
     (ProgramError, 2),
     (RecordingError, 2),
     (MissingExtraError, 2),
+    (TrainingError, 2),
+    (FoldError, 2),
 )
 
 

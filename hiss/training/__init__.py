@@ -1,6 +1,6 @@
 """Training: fit, checkpoints, metrics. Needs torch."""
 
-from hiss.training.fit import fit
+from hiss.training.fitting import fit
 from hiss.training.options import TrainOptions
 from hiss.training.run import Run
 

@@ -85,7 +85,7 @@ def run_loop(
     if resume:
         best = _restore(learner, book, rng, best, out)
     shown = Progress(progress)
-    if learner.step == 0:
+    if progress and learner.step == 0:
         shown.say(f"about {_forecast_s(learner, windows, val, seed) / 60:.1f} minutes to train at most")
     with shown.bar(options.steps, learner.step) as bar:
         while learner.step < options.steps and book.waited < options.patience:

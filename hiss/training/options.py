@@ -24,6 +24,7 @@ class TrainOptions:
     val_fraction: float = 0.2  # end of each recording, where no recording is marked "val"
     whiten: float = 0.001  # inputs of the correction are decorrelated, this much added to each variance; 0 = off
     folds: int = 5  # parts for the base's honest residuals; 1 = residuals of its own training data
+    retare: float = 0.3  # share of windows shown as if tared at another moment of rest (tared recordings only)
     min_gain: float = 0.01  # share by which the correction must lower the validation error to be kept
 
     def __post_init__(self) -> None:
@@ -36,7 +37,7 @@ class TrainOptions:
         for name in ("weight_decay", "warmup_steps", "whiten", "min_gain"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)}")
-        for name in ("ema", "val_fraction"):
+        for name in ("ema", "val_fraction", "retare"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and less than 1; got {getattr(self, name)}")
 

@@ -19,7 +19,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from hiss.dataset import Batch, Scaling, Sequence, Windows, fit_scaling, hold_out, prepare, sequences, window_length
+from hiss.dataset import (
+    Batch,
+    Scaling,
+    Sequence,
+    Windows,
+    find_retare,
+    fit_scaling,
+    hold_out,
+    prepare,
+    sequences,
+    window_length,
+)
 from hiss.errors import TrainingError
 from hiss.models.arnet import ARNet, ARNetModel
 from hiss.models.residual import Residual, ResidualModel
@@ -203,7 +214,8 @@ def _honest(data: Data, base: ARNetModel | None, strength: float, options: Train
         return data.windows
     shifts = honest_shift(base, strength, data.parts, options.folds)
     parts = [dataclasses.replace(p, y=p.y - s) for p, s in zip(data.parts, shifts, strict=True)]
-    return Windows(parts, data.windows.length, data.windows.period, data.windows.resting)
+    drawn = data.windows
+    return Windows(parts, drawn.length, drawn.period, drawn.resting, drawn.retare)
 
 
 def _recordings(
@@ -240,7 +252,8 @@ def _data(fit_on: list[Recording], val: list[Recording], spec: Any, options: Tra
     batch = held.spread(VALIDATION_WINDOWS)
     if not batch.valid.any():
         raise TrainingError("no sample of the validation recordings is valid: give others, or a larger val_fraction")
-    return Data(parts, Windows(parts, length, period, resting), batch, scaling, rate_hz)
+    retare = find_retare(fit_on, scaling, options.retare)
+    return Data(parts, Windows(parts, length, period, resting, retare), batch, scaling, rate_hz)
 
 
 def _device(name: str) -> torch.device:
