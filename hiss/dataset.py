@@ -188,11 +188,24 @@ def sequences(recordings: Iterable[Recording], scaling: Scaling) -> list[Sequenc
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Windows: x (B, W, F), y (B, W / k, D), valid (B, W / k), read at the last sample of each chunk."""
+    """Windows: x (B, W, F), y (B, W / k, D), valid (B, W / k), read at the last sample of each chunk.
+
+    shift (B, C): what another tare would take off the channels.
+    """
 
     x: F32
     y: F32
     valid: Bools
+    shift: F32 | None = None
+
+    @property
+    def shifted(self) -> F32:
+        """x with the shift taken off."""
+        if self.shift is None:
+            return self.x
+        x = self.x.copy()
+        x[:, :, : self.shift.shape[1]] -= self.shift[:, None]
+        return x
 
 
 REST = 0.02
@@ -251,15 +264,12 @@ class Windows:
         self.offsets = np.array([max(1, len(p.x) - length + 1) for p in parts])
 
     def draw(self, rng: np.random.Generator, count: int) -> Batch:
-        """`count` windows, some of them as if tared at another moment where `retare` says so."""
+        """`count` windows, with shifts to other tares where `retare` says so."""
         ends = np.cumsum(self.offsets)
         places = rng.integers(ends[-1], size=count)
         which = np.searchsorted(ends, places, side="right")
         batch = self.stack([(int(w), int(p - ends[w] + self.offsets[w])) for w, p in zip(which, places, strict=True)])
-        if self.retare is not None:
-            shift = self.retare.draw(rng, count)
-            batch.x[:, :, : shift.shape[1]] -= shift[:, None]
-        return batch
+        return batch if self.retare is None else dataclasses.replace(batch, shift=self.retare.draw(rng, count))
 
     def spread(self, count: int) -> Batch:
         """About `count` windows that cover all sequences evenly; the same ones every time."""

@@ -1,4 +1,4 @@
-"""Training: same seed = same bytes, resume = same curve, honest bases, damaged checkpoints, train and evaluate verbs."""
+"""Training: same seed = same bytes, resume = same curve, honest bases, damaged checkpoints, train and evaluate."""
 
 from __future__ import annotations
 

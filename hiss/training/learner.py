@@ -53,9 +53,12 @@ class Learner:
         for group, peak in zip(self.optimiser.param_groups, self.peaks, strict=True):
             group["lr"] = peak * factor
         x, y, valid = (torch.from_numpy(a).to(self.device) for a in (batch.x, batch.y, batch.valid))
-        with torch.no_grad():
+        shown = x if batch.shift is None else torch.from_numpy(batch.shifted).to(self.device)
+        with (
+            torch.no_grad()
+        ):  # the base is asked without the shift: the network is to ignore it, not to undo the base's
             wanted = (y if self.base is None else y - self.base(x)) / self.scale
-        loss = ((self.network(self._columns(x)) - wanted) ** 2)[valid].mean() if valid.any() else None
+        loss = ((self.network(self._columns(shown)) - wanted) ** 2)[valid].mean() if valid.any() else None
         if loss is not None:
             self._descend(loss)
         self.step += 1
