@@ -164,6 +164,14 @@ def test_the_base_solves_the_normal_equations() -> None:
     np.testing.assert_allclose(left.T @ rows, strength * len(r) * weight, atol=1e-4 * len(r))  # float32 weights
 
 
+def test_a_base_that_explains_too_little_is_dropped_with_a_message(capsys: pytest.CaptureFixture[str]) -> None:
+    noise = dataclasses.replace(recording(), y=np.random.default_rng(0).normal(size=(400, 1)))
+    run = fit(SPEC, [noise], "force", options=QUICK, progress=True)
+    assert run.spec.base is None
+    assert "base is dropped" in capsys.readouterr().err
+    assert run.estimate(noise.x[None]).shape == (1, 80, 1)
+
+
 def test_the_base_chooses_the_window_on_validation() -> None:
     parts = sequences([recording(1000)], fit_scaling([recording(1000)]))
     val = Windows(parts, 60, 5).spread(8)

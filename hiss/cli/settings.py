@@ -26,6 +26,7 @@ OPTION_KEYS = {
     "whiten": float,
     "folds": int,
     "retare": float,
+    "least_base": float,
     "min_gain": float,
 }
 """Keys that go to TrainOptions, with their types; those not given keep its defaults."""
@@ -50,7 +51,7 @@ class Settings:
     init: str = "lin"
     discretization: str = "zoh"
     dropout: float = 0.1
-    options: dict[str, float] = field(default_factory=dict)
+    options: dict[str, float | None] = field(default_factory=dict)
 
     def spec(self, period: int) -> Any:
         """The model: Residual(ARNet, Hierarchical), or the Hierarchical alone. Raises ValueError."""
@@ -102,14 +103,14 @@ def read_toml(path: Path) -> dict[str, Any]:
 def settings_from(data: dict[str, Any], where: str) -> Settings:
     """Settings of flat keys. Raises ValueError for an unknown key, naming the nearest, or a value of another kind."""
     values: dict[str, Any] = {}
-    options: dict[str, float] = {}
+    options: dict[str, float | None] = {}
     known = [f.name for f in dataclasses.fields(Settings) if f.name != "options"] + list(OPTION_KEYS)
     for key, value in data.items():
         if key not in known:
             raise ValueError(f"{where}: unknown key {key!r}{_nearest(key, known)}")
         kind = OPTION_KEYS.get(key) or KINDS[key]
         fitting = _fitting(value, kind)
-        if fitting is None and not (value is None and key in ("rate", "period", "out")):
+        if fitting is None and not (value is None and key in ("rate", "period", "out", "steps", "patience")):
             raise ValueError(f"{where}: {key} cannot be {value!r}; expected {WORDS[kind]}")
         if key in OPTION_KEYS:
             options[key] = fitting

@@ -120,20 +120,13 @@ def _fitted(
     start: Run | None,
     say: Say,
 ) -> Run:
-    base, spec, strength = None, run.spec, np.inf
     kept = start.module if start else None
-    linear = spec if isinstance(spec, ARNet) else getattr(spec, "base", None)
-    if linear is not None:
-        before = kept if isinstance(kept, ARNetModel) else getattr(kept, "base", None)
-        base, strength, error = fit_base(linear, data.parts, data.val, data.scaling.n_channels, data.rate_hz, before)
-        say(
-            f"linear base: {len(base.ages)} ages up to {max(base.ages) / data.rate_hz:g} s, strength {strength:g}, "
-            f"validation error {error**0.5:.4f} of the target's deviation"
-        )
+    base, strength = _base(run, data, options, kept, say)
+    spec = run.spec
     if isinstance(spec, ARNet) or (isinstance(spec, Residual) and spec.correction is None):
         return _finished(run, base, None, out)
+    options = options.settled(base is not None)
     learner = _learner(run, data, base, strength, options, device, kept)
-    run.spec = dataclasses.replace(spec, base=base.spec) if base is not None else spec
 
     def save() -> None:
         _finished(run, base, learner.plain_network(), out)
@@ -148,6 +141,31 @@ def _fitted(
         run.spec = Residual(base=base.spec, correction=None)
         return _finished(run, base, None, out)
     return _finished(run, base, best, out)
+
+
+def _base(
+    run: Run, data: Data, options: TrainOptions, kept: nn.Module | None, say: Say
+) -> tuple[ARNetModel | None, float]:
+    """The linear base, fitted, and its strength; None where the spec has none, or where it explains too little."""
+    spec = run.spec
+    linear = spec if isinstance(spec, ARNet) else getattr(spec, "base", None)
+    if linear is None:
+        return None, np.inf
+    before = kept if isinstance(kept, ARNetModel) else getattr(kept, "base", None)
+    base, strength, error = fit_base(linear, data.parts, data.val, data.scaling.n_channels, data.rate_hz, before)
+    say(
+        f"linear base: {len(base.ages)} ages up to {max(base.ages) / data.rate_hz:g} s, strength {strength:g}, "
+        f"validation error {error**0.5:.4f} of the target's deviation"
+    )
+    if not isinstance(spec, Residual):
+        return base, strength
+    variance = float((data.val.y[data.val.valid].astype(np.float64) ** 2).mean())
+    if kept is None and spec.correction is not None and error > (1 - options.least_base) * variance:
+        say(f"the base is dropped: it leaves {error / variance:.0%} of the validation variance")
+        run.spec = dataclasses.replace(spec, base=None)
+        return None, np.inf
+    run.spec = dataclasses.replace(spec, base=base.spec)
+    return base, strength
 
 
 def _finished(run: Run, base: ARNetModel | None, network: nn.Module | None, out: Path | None) -> Run:

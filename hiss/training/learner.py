@@ -138,7 +138,7 @@ class Learner:
 def schedule(step: int, options: TrainOptions) -> float:
     """Factor of the learning rate: linear warm-up, then half a cosine to 0."""
     warm = min(1.0, (step + 1) / max(1, options.warmup_steps))
-    return warm * 0.5 * (1 + math.cos(math.pi * step / options.steps))
+    return warm * 0.5 * (1 + math.cos(math.pi * step / options.n_steps))
 
 
 def _groups(network: nn.Module, options: TrainOptions) -> list[dict[str, Any]]:

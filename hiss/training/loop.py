@@ -87,8 +87,8 @@ def run_loop(
     shown = Progress(progress)
     if progress and learner.step == 0:
         shown.say(f"about {_forecast_s(learner, windows, val, seed) / 60:.1f} minutes to train at most")
-    with shown.bar(options.steps, learner.step) as bar:
-        while learner.step < options.steps and book.waited < options.patience:
+    with shown.bar(options.n_steps, learner.step) as bar:
+        while learner.step < options.n_steps and book.waited < options.n_patience:
             better = _epoch(learner, windows, val, rng, book, bar)
             if better:
                 best = learner.plain_network()
@@ -96,7 +96,7 @@ def run_loop(
                 if better:
                     save_best()
                 _checkpoint(learner, book, rng, best, out)
-    if book.waited >= options.patience:
+    if book.waited >= options.n_patience:
         shown.say(f"stopped early: {book.waited} validations without a better one")
     return best
 
@@ -104,7 +104,7 @@ def run_loop(
 def _epoch(learner: Learner, windows: Windows, val: Batch, rng: np.random.Generator, book: Book, bar: Any) -> bool:
     """Updates up to the next validation; True when that is the best so far."""
     options, losses = learner.options, []
-    count = min(options.epoch_steps, options.steps - learner.step)
+    count = min(options.epoch_steps, options.n_steps - learner.step)
     for _ in range(count):
         losses.append(learner.update(windows.draw(rng, options.batch)))
         bar.update(1)
@@ -132,7 +132,7 @@ def _forecast_s(learner: Learner, windows: Windows, val: Batch, seed: int) -> fl
         began = time.perf_counter()
         trial.validate(val)
         check = time.perf_counter() - began
-    return learner.options.steps * (step + check / learner.options.epoch_steps)
+    return learner.options.n_steps * (step + check / learner.options.epoch_steps)
 
 
 def _checkpoint(learner: Learner, book: Book, rng: np.random.Generator, best: nn.Module, out: Path) -> None:

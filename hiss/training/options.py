@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class TrainOptions:
     """Choices of `fit`; the defaults are the recipe that the README's figures come from."""
 
-    steps: int = 600  # updates in all
+    steps: int | None = None  # updates in all; None = 600 beside a linear base, 2400 without
     epoch_steps: int = 40  # updates between two validations
     batch: int = 4  # windows per update
     window_samples: int = 1200  # length of a window; shorter where no recording is that long
@@ -20,16 +20,17 @@ class TrainOptions:
     warmup_steps: int = 50
     clip: float = 1.0  # largest norm of the gradient
     ema: float = 0.99  # the checkpoint is this moving average of the weights
-    patience: int = 10  # validations without a better one before it stops early
+    patience: int | None = None  # validations without a better one before it stops early; None = 10, 30 without a base
     val_fraction: float = 0.2  # end of each recording, where no recording is marked "val"
     whiten: float = 0.001  # inputs of the correction are decorrelated, this much added to each variance; 0 = off
     folds: int = 5  # parts for the base's honest residuals; 1 = residuals of its own training data
     retare: float = 0.3  # share of windows shown as if tared at another moment of rest (tared recordings only)
+    least_base: float = 0.5  # share of the validation variance that a base must explain to be kept
     min_gain: float = 0.01  # share by which the correction must lower the validation error to be kept
 
     def __post_init__(self) -> None:
         for name in ("steps", "epoch_steps", "batch", "window_samples", "patience", "folds"):
-            if getattr(self, name) < 1:
+            if (getattr(self, name) or 1) < 1 or getattr(self, name) == 0:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
         for name in ("lr", "ssm_lr", "clip"):
             if not getattr(self, name) > 0:
@@ -37,10 +38,25 @@ class TrainOptions:
         for name in ("weight_decay", "warmup_steps", "whiten", "min_gain"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)}")
-        for name in ("ema", "val_fraction", "retare"):
+        for name in ("ema", "val_fraction", "retare", "least_base"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and less than 1; got {getattr(self, name)}")
 
-    def to_json(self) -> dict[str, float]:
+    def settled(self, based: bool) -> TrainOptions:
+        """With the numbers that depend on whether there is a linear base to start from."""
+        steps = self.steps or (600 if based else 2400)
+        return dataclasses.replace(self, steps=steps, patience=self.patience or (10 if based else 30))
+
+    @property
+    def n_steps(self) -> int:
+        """Updates in all, once settled."""
+        return self.steps or self.settled(True).n_steps
+
+    @property
+    def n_patience(self) -> int:
+        """Validations to wait, once settled."""
+        return self.patience or self.settled(True).n_patience
+
+    def to_json(self) -> dict[str, float | None]:
         """Every choice by name."""
         return dataclasses.asdict(self)
