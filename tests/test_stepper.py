@@ -7,7 +7,9 @@ import pytest
 from programs import random_program, random_samples
 
 from hiss import Stepper
-from hiss.program import interpreter, sequence
+from hiss.engines.numpy_plan import Glu, fused
+from hiss.program import Port, Program, Stage, interpreter, sequence
+from hiss.program import ops as o
 
 
 def steps(stepper, x):
@@ -31,6 +33,36 @@ def test_stepper_equals_interpreter(seed, feedback):
     assert held.keys() == state.keys()
     for key in held:
         np.testing.assert_allclose(held[key], state[key], rtol=1e-10, atol=1e-10, err_msg=key)
+
+
+def gated_program() -> Program:
+    """Gates of both orders; one whose parts are read elsewhere too; Affines that share values in several companies."""
+    rng = np.random.default_rng(0)
+
+    def affine(out: str, *inputs: str) -> o.Op:
+        return o.Affine(out, inputs, tuple(rng.standard_normal((3, 3)) for _ in inputs), rng.standard_normal(3))
+
+    def gate(out: str, *inputs: str, turned: bool = False) -> list[o.Op]:
+        factors = (f"{out}.mix", f"{out}.open")
+        opened = o.Map(f"{out}.open", f"{out}.gate", "sigmoid")
+        parts = [affine(f"{out}.mix", *inputs), affine(f"{out}.gate", *inputs), opened]
+        return [*parts, o.Mul(out, factors[::-1] if turned else factors)]
+
+    z = o.Input("z", np.zeros(3), np.full(3, 4), np.full(3, -50.0), np.full(3, 50.0))
+    every = (z, *gate("a", "z"), *gate("b", "a", "z", turned=True), *gate("c", "b"), affine("twice", "c", "c"))
+    last = (*gate("d", "twice", "a"), affine("e", "c.gate", "d", "z"))
+    high = (affine("f", "e"), *gate("g", "e", "f"), o.Add("y", ("g", "c.open"), (-1, 1)))
+    stages = (Stage(3, every, last, ("e", "c.open")), Stage(1, high, (), ("y", "g")))
+    return Program(tuple(Port(n) for n in "uvw"), tuple(Port(f"y{i}") for i in range(6)), 50.0, stages)
+
+
+def test_gates_in_one_product_change_nothing():
+    """float64 to the order of sums; the gate `c`, whose parts others read, stays as it is."""
+    program = gated_program()
+    assert [op.out for stage in program.stages for op in fused(stage).ops if isinstance(op, Glu)] == list("abdg")
+    x = np.random.default_rng(1).normal(size=(50, 3)) * 30
+    y = np.array(steps(Stepper(program, np.float64), x))
+    np.testing.assert_allclose(y, program.predict(x, np.float64), rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("seed", range(5))

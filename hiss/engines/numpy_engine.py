@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from hiss.engines.numpy_ops import Action, Part, Values, part
+from hiss.engines.numpy_plan import Buffers, fused
 from hiss.program import Program, Stage, interpreter
 from hiss.program import ops as o
 
@@ -16,18 +17,13 @@ class _Steps:
     """What one stage does on an ordinary step, and on the one that completes its period."""
 
     def __init__(self, stage: Stage, parts: dict[str, Part]):
-        every: list[Action] = []
-        for op in stage.every:
-            if op.out in parts:
-                every += [parts[op.out].advance, parts[op.out].read] if _advances(op) else [parts[op.out].read]
-        last = [
-            a for op in stage.last for a in ((parts[op.out].advance,) if _advances(op) else ()) + (parts[op.out].read,)
-        ]
-        pushes = [parts[op.out].push for op in stage.ops if isinstance(op, o.Fir | o.Delay)]
+        every = _now(stage.every, parts)
+        advances = [parts[op.out].advance for op in stage.last if _advances(op)]
+        pushes = [parts[op.out].push for op in stage.ops if isinstance(op, o.Delay)]
         clears = [parts[op.out].clear for op in stage.ops if getattr(op, "restart", False)]
         self.period, self.phase = stage.period, 0
-        self.ordinary = [*every, *(parts[op.out].advance for op in stage.last if _advances(op)), *pushes]
-        self.completing = [*every, *last, *pushes, *clears]
+        self.ordinary = [*every, *advances, *pushes]
+        self.completing = [*every, *_now(stage.last, parts), *pushes, *clears]
 
     def step(self) -> bool:
         """True when the period is complete."""
@@ -38,8 +34,17 @@ class _Steps:
         return complete
 
 
+def _now(ops: tuple[o.Op, ...], parts: dict[str, Part]) -> list[Action]:
+    """Advance, where there is memory, and read, in the order of the ops."""
+    made: list[Action] = []
+    for op in ops:
+        if op.out in parts:
+            made += [parts[op.out].advance, parts[op.out].read] if _advances(op) else [parts[op.out].read]
+    return made
+
+
 def _advances(op: o.Op) -> bool:
-    return isinstance(op, o.Diagonal | o.Selective)
+    return isinstance(op, o.Diagonal | o.Fir | o.Selective)
 
 
 class Stepper:
@@ -53,9 +58,11 @@ class Stepper:
         cast = interpreter.cast(program, dtype)
         self._input = interpreter.input_op(cast)
         real = self._input.offset.dtype
-        self._values: Values = {name: np.zeros(width, real) for name, width in cast.widths.items()}
-        self._parts = {op.out: part(op, self._values) for _, _, op in cast.ops() if not isinstance(op, o.Input)}
-        self._stages = [_Steps(stage, self._parts) for stage in cast.stages]
+        stages = [fused(stage) for stage in cast.stages]
+        ops = [op for stage in stages for op in stage.ops]
+        self._values = Buffers(ops, cast.widths, real)
+        self._parts = {op.out: part(op, self._values) for op in ops if not isinstance(op, o.Input)}
+        self._stages = [_Steps(stage, self._parts) for stage in stages]
         self._hands = [self._values[name] for name in cast.stages[-1].hands]
         self._scale = np.exp2(-self._input.shift).astype(real)
         self._mean = np.zeros(len(program.inputs), real)
@@ -71,16 +78,19 @@ class Stepper:
             self._tare_step(x)
             return None
         op, z = self._input, self._values[self._input.out]
-        np.subtract(x, self._mean, out=z)
-        np.clip(z, op.lo, op.hi, out=z)
-        np.subtract(z, op.offset, out=z)
-        np.multiply(z, self._scale, out=z)
+        np.subtract(x, self._mean, z)
+        np.fmax(z, op.lo, z)  # not clip: a NaN becomes lo
+        np.fmin(z, op.hi, z)
+        np.subtract(z, op.offset, z)
+        np.multiply(z, self._scale, z)
         for stage in self._stages:
             if not stage.step():
                 return None
         return np.concatenate(self._hands)
 
     def _tare_step(self, x: NDArray[Any]) -> None:
+        if not np.isfinite(x).all():  # such a sample does not count
+            return
         seen = self._input.tare - self._left
         if seen == 0:
             self._mean[:] = x

@@ -1,7 +1,11 @@
 """Ops as functions on preallocated numpy buffers: what the numpy Stepper is made of.
 
-v: the buffers of all values by name, (n,) each;  a part owns its state and works in place. Which parts run when is the
-Stepper's business; the meaning of every op stands in `hiss.program.interpreter`, and a law says that both agree.
+v: the buffers of all values by name, (n,) each (numpy_plan.py);  a part owns its state and works in place.
+Which parts run when is the Stepper's business; the meaning of every op stands in `hiss.program.interpreter`, and a law
+says that both agree.
+
+What it costs is the number of calls, so: arrays of full length (a scalar or a broadcast axis doubles a call), `out` by
+position, x.dot instead of np.dot, np.positive to copy (np.dot and np.copyto ask their arguments for overrides first).
 """
 
 from __future__ import annotations
@@ -14,12 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hiss.engines.numpy_plan import Buffers, Glu
 from hiss.program import ops as o
-from hiss.program.interpreter import MAPS
 
 Array = NDArray[Any]
 Values = dict[str, Array]
-Action = Callable[[], None]
+Action = Callable[[], object]
+
+_WALK = 32
+"""Steps that a window of the past walks before it returns to the top."""
 
 
 def _nothing() -> None:
@@ -41,7 +48,7 @@ class Part:
     put: Callable[[Values], None] = field(default=lambda state: None)
 
 
-def part(op: o.Op, v: Values) -> Part:
+def part(op: o.Op, v: Buffers) -> Part:
     """The part of an op; its value's buffer v[op.out] is there already."""
     return _PARTS[type(op)](op, v)
 
@@ -49,86 +56,125 @@ def part(op: o.Op, v: Values) -> Part:
 # ---- without memory --------------------------------------------------------------------------------------------------
 
 
-def _affine(op: o.Affine, v: Values) -> Part:
-    y, bias = v[op.out], op.bias
-    terms = [(np.ascontiguousarray(w), v[name]) for name, w in zip(op.inputs, op.weights, strict=True)]
-    (first, x), rest, scratch = terms[0], terms[1:], np.empty_like(y)
+def _affine(op: o.Affine, v: Buffers) -> Part:
+    return _product(_augmented(op), op.inputs, v[op.out], v)
+
+
+def _augmented(op: o.Affine) -> Array:
+    """[W_1 W_2 .. b]."""
+    return np.hstack([*op.weights, op.bias[:, None]])
+
+
+def _product(weight: Array, inputs: tuple[str, ...], y: Array, v: Buffers) -> Part:
+    x, copies = v.row(inputs)
+    dot = weight.dot
 
     def read() -> None:
-        np.dot(first, x, out=y)
-        for weight, u in rest:
-            np.dot(weight, u, out=scratch)
-            np.add(y, scratch, out=y)
-        np.add(y, bias, out=y)
+        for part, u in copies:
+            np.positive(u, part)
+        dot(x, y)
 
     return Part(read)
 
 
-def _map(op: o.Map, v: Values) -> Part:
+def _glu(op: Glu, v: Buffers) -> Part:
+    y, one = v[op.out], np.ones_like(v[op.out])
+    both = np.empty(2 * len(y), y.dtype)
+    value, gate = both[: len(y)], both[len(y) :]
+    # v sigmoid(g) = (v / 2) (1 + tanh(g / 2)), never overflows; the halves are exact in the weights
+    half = np.vstack([_augmented(op.value), _augmented(op.gate)]) / 2
+    product = _product(half, op.inputs, both, v).read
+
+    def read() -> None:
+        product()
+        np.tanh(gate, gate)
+        np.add(gate, one, gate)
+        np.multiply(value, gate, y)
+
+    return Part(read)
+
+
+def _map(op: o.Map, v: Buffers) -> Part:
     u, y = v[op.input], v[op.out]
-    half = u.dtype.type(0.5)
-    root = u.dtype.type(math.sqrt(0.5))
+    zero, one, half = (np.full_like(y, number) for number in (0, 1, 0.5))
+    root, lo, hi = (np.full_like(y, number) for number in (math.sqrt(0.5), op.lo, op.hi))
     erf = math.erf
 
     def sigmoid() -> None:
-        np.multiply(u, half, out=y)
-        np.tanh(y, out=y)
-        np.multiply(y, half, out=y)
-        np.add(y, half, out=y)
+        np.multiply(u, half, y)
+        np.tanh(y, y)
+        np.multiply(y, half, y)
+        np.add(y, half, y)
 
     def silu() -> None:
         sigmoid()
-        np.multiply(y, u, out=y)
+        np.multiply(y, u, y)
 
     def gelu() -> None:
-        np.multiply(u, root, out=y)
+        np.multiply(u, root, y)
         y[:] = [erf(z) for z in y.tolist()]
-        np.add(y, 1, out=y)
-        np.multiply(y, u, out=y)
-        np.multiply(y, half, out=y)
+        np.add(y, one, y)
+        np.multiply(y, u, y)
+        np.multiply(y, half, y)
 
     def clip() -> None:
-        np.clip(u, u.dtype.type(op.lo), u.dtype.type(op.hi), out=y)
+        np.maximum(u, lo, y)
+        np.minimum(y, hi, y)
 
-    def other() -> None:
-        y[:] = MAPS[op.function](u)
+    reads = {
+        "gelu": gelu,
+        "silu": silu,
+        "sigmoid": sigmoid,
+        "tanh": lambda: np.tanh(u, y),
+        "relu": lambda: np.maximum(u, zero, y),
+        "softplus": lambda: np.logaddexp(u, zero, y),
+        "exp": lambda: np.exp(u, y),
+        "clip": clip,
+    }
+    return Part(reads[op.function])
 
-    return Part({"sigmoid": sigmoid, "silu": silu, "gelu": gelu, "clip": clip}.get(op.function, other))
 
-
-def _norm(op: o.Norm, v: Values) -> Part:
+def _norm(op: o.Norm, v: Buffers) -> Part:
     u, y = v[op.input], v[op.out]
-    gain, bias, eps = op.gain, op.bias, u.dtype.type(op.eps)
-    share = u.dtype.type(1 / len(u))
-    mean = np.full(len(u), share, u.dtype)
-    layer = op.kind == "layer"
+    gain, bias, eps, share = op.gain, op.bias, float(op.eps), 1 / len(u)
+    mean, scale, shares = np.zeros_like(u), np.zeros_like(u), np.full_like(u, share)
+    centred = y if op.kind == "layer" else u
 
     def read() -> None:
-        np.subtract(u, np.dot(mean, u) if layer else 0, out=y)
-        np.multiply(y, 1 / np.sqrt(np.dot(y, y) * share + eps), out=y)
-        np.multiply(y, gain, out=y)
-        np.add(y, bias, out=y)
+        if centred is y:
+            mean.fill(shares.dot(u))
+            np.subtract(u, mean, y)
+        scale.fill(1 / math.sqrt(float(centred.dot(centred)) * share + eps))
+        np.multiply(centred, scale, y)
+        np.multiply(y, gain, y)
+        np.add(y, bias, y)
 
     return Part(read)
 
 
-def _add(op: o.Add, v: Values) -> Part:
-    y, first, sign = v[op.out], v[op.inputs[0]], op.signs[0]
+def _add(op: o.Add, v: Buffers) -> Part:
+    y, first = v[op.out], v[op.inputs[0]]
     rest = [(np.add if s > 0 else np.subtract, v[n]) for n, s in zip(op.inputs[1:], op.signs[1:], strict=True)]
 
     def read() -> None:
-        np.multiply(first, sign, out=y)
+        total = first
         for function, u in rest:
-            function(y, u, out=y)
+            function(total, u, y)
+            total = y
 
-    return Part(read)
+    def negative() -> None:
+        np.negative(first, y)
+        for function, u in rest:
+            function(y, u, y)
+
+    return Part(negative if op.signs[0] < 0 else read if rest else lambda: np.positive(first, y))
 
 
-def _mul(op: o.Mul, v: Values) -> Part:
+def _mul(op: o.Mul, v: Buffers) -> Part:
     y, a, b = v[op.out], v[op.inputs[0]], v[op.inputs[1]]
 
     def read() -> None:
-        np.multiply(a, b, out=y)
+        np.multiply(a, b, y)
 
     return Part(read)
 
@@ -150,26 +196,31 @@ def _holding(state: Values) -> dict[str, Any]:
     return {"clear": clear, "get": lambda: {key: array.copy() for key, array in state.items()}, "put": put}
 
 
-def _diagonal(op: o.Diagonal, v: Values) -> Part:
-    u, y, column = v[op.input], v[op.out], v[op.input][:, None]
-    h = np.zeros(op.a.shape, op.a.dtype)
-    scratch, direct, a, c, d = np.empty_like(h), np.empty_like(y), op.a, op.c, op.d
-    real = scratch.real
+def _diagonal(op: o.Diagonal, v: Buffers) -> Part:
+    u, y, modes = v[op.input], v[op.out], op.a.shape[1]
+    a, h = np.ascontiguousarray(op.a.T), np.zeros(op.a.shape[::-1], op.a.dtype)  # (N, H)
+    pairs, driven = h.view(y.dtype), h.real  # (N, 2 H): re, im of each channel;  (N, H)
+    c = np.ascontiguousarray(op.c.T.conj()).view(y.dtype)  # Re(c h) = re c re h - im c im h
+    terms, d = np.zeros((modes + 1, 2 * len(y)), y.dtype), op.d
+    products, direct = terms[:modes], terms[modes, ::2]
+    sums = np.zeros(2 * len(y), y.dtype)
+    total = sums.reshape(-1, 2)
+    dot, both = np.ones(modes + 1, y.dtype).dot, np.ones(2, y.dtype)
 
     def advance() -> None:
-        np.multiply(a, h, out=h)
-        np.add(h, column, out=h)
+        np.multiply(a, h, h)
+        np.add(driven, u, driven)
 
     def read() -> None:
-        np.multiply(c, h, out=scratch)
-        np.add.reduce(real, axis=1, out=y)
-        np.multiply(d, u, out=direct)
-        np.add(y, direct, out=y)
+        np.multiply(c, pairs, products)
+        np.multiply(d, u, direct)
+        dot(terms, sums)
+        total.dot(both, y)
 
-    return Part(read, advance, **_holding({"h": h}))
+    return Part(read, advance, **_holding({"h": h.T}))
 
 
-def _selective(op: o.Selective, v: Values) -> Part:
+def _selective(op: o.Selective, v: Buffers) -> Part:
     u, y, step, drive, c = v[op.input], v[op.out], v[op.delta], v[op.b], v[op.c]
     h = np.zeros(op.a.shape, op.a.dtype)
     scratch, pulse, a, d = np.empty_like(h), np.empty_like(y), op.a, op.d
@@ -183,7 +234,7 @@ def _selective(op: o.Selective, v: Values) -> Part:
         np.add(h, scratch, out=h)
 
     def read() -> None:
-        np.dot(h, c, out=y)
+        h.dot(c, y)
         np.multiply(d, u, out=pulse)
         np.add(y, pulse, out=y)
 
@@ -191,56 +242,61 @@ def _selective(op: o.Selective, v: Values) -> Part:
 
 
 class _Past:
-    """The last `length` values of u, newest first in `view`; kept twice in a ring, so that nothing is ever moved."""
+    """The last `length` values of u, newest first: a window that walks down a strip, and from its foot back to the top.
+
+    Rows and windows are made beforehand, as a slice costs as much as a sum.
+    """
 
     def __init__(self, length: int, like: Array):
-        self.length, self.ring, self.at = length, np.zeros((2 * length, len(like)), like.dtype), 0
+        self.strip = np.zeros((_WALK + length, len(like)), like.dtype)
+        self.rows = list(self.strip[: _WALK + 1])
+        self.windows = [self.strip[i : i + length] for i in range(_WALK + 1)]
+        self.at = _WALK
 
     @property
-    def view(self) -> Array:
+    def window(self) -> Array:
         """(length, n), newest first."""
-        return self.ring[self.at : self.at + self.length]
+        return self.windows[self.at]
 
     def push(self, u: Array) -> None:
         """u is the newest from here on."""
-        if self.length:
-            self.at = (self.at or self.length) - 1
-            self.ring[self.at] = u
-            self.ring[self.at + self.length] = u
+        if self.at == 0:
+            self.windows[_WALK][1:] = self.windows[0][:-1]
+            self.at = _WALK
+        else:
+            self.at -= 1
+        np.positive(u, self.rows[self.at])
 
-    def put(self, past: Array) -> None:
-        """Replace all; `past` (length, n) or one row for all."""
-        self.at = 0
-        self.ring[: self.length] = past
-        self.ring[self.length :] = past
+    def put(self, past: Array | float) -> None:
+        """Replace all; `past` (length, n), or one row or number for all."""
+        self.window[:] = past
 
 
-def _fir(op: o.Fir, v: Values) -> Part:
-    u, y, past = v[op.input], v[op.out], _Past(op.taps.shape[1] - 1, v[op.input])
-    first, rest, bias = np.ascontiguousarray(op.taps[:, 0]), np.ascontiguousarray(op.taps[:, 1:].T), op.bias
-    scratch = np.empty((past.length, len(y)), y.dtype)
-    tail = np.empty_like(y)
+def _fir(op: o.Fir, v: Buffers) -> Part:
+    u, y, taps = v[op.input], v[op.out], np.ascontiguousarray(op.taps.T)
+    window = _Past(len(taps), u)  # the present sample too: pushed before it is read
+    terms = np.vstack([np.zeros_like(taps), op.bias])
+    products, dot = terms[:-1], np.ones(len(terms), y.dtype).dot
 
     def read() -> None:
-        np.multiply(first, u, out=y)
-        if past.length:
-            np.multiply(rest, past.view, out=scratch)
-            np.add.reduce(scratch, axis=0, out=tail)
-            np.add(y, tail, out=y)
-        np.add(y, bias, out=y)
+        np.multiply(taps, window.window, products)
+        dot(terms, y)
+
+    def put(state: Values) -> None:
+        window.put(np.vstack([state["past"], np.zeros_like(u)]))  # the oldest is never read again
 
     return Part(
         read,
-        push=lambda: past.push(u),
-        clear=lambda: past.put(np.zeros_like(u)),
-        get=lambda: {"past": past.view.copy()},
-        put=lambda state: past.put(state["past"]),
+        advance=lambda: window.push(u),
+        clear=lambda: window.put(0),
+        get=lambda: {"past": window.window[:-1].copy()},
+        put=put,
     )
 
 
-def _delay(op: o.Delay, v: Values) -> Part:
+def _delay(op: o.Delay, v: Buffers) -> Part:
     u, y, past = v[op.input], v[op.out], _Past(int(op.ages.max()), v[op.input])
-    places = (op.ages - 1) * len(u) + op.channels
+    flat, places = [window.reshape(-1) for window in past.windows], (op.ages - 1) * len(u) + op.channels
     from_first = op.initial == "first"
     primed = np.array(not from_first)
 
@@ -251,18 +307,18 @@ def _delay(op: o.Delay, v: Values) -> Part:
 
     def read() -> None:
         prime()
-        np.take(past.view.reshape(-1), places, out=y, mode="clip")
+        flat[past.at].take(places, out=y, mode="clip")  # the mode in which numpy does not buffer y
 
     def push() -> None:
         prime()
         past.push(u)
 
     def clear() -> None:
-        past.put(np.zeros_like(u))
+        past.put(0)
         primed[...] = not from_first
 
     def get() -> Values:
-        state = {"past": past.view.copy()}
+        state = {"past": past.window.copy()}
         return {**state, "primed": primed.copy()} if from_first else state
 
     def put(state: Values) -> None:
@@ -272,12 +328,13 @@ def _delay(op: o.Delay, v: Values) -> Part:
     return Part(read, push=push, clear=clear, get=get, put=put)
 
 
-_PARTS: dict[type[o.Op], Callable[[Any, Values], Part]] = {
+_PARTS: dict[type[o.Op], Callable[[Any, Buffers], Part]] = {
     o.Affine: _affine,
     o.Map: _map,
     o.Norm: _norm,
     o.Add: _add,
     o.Mul: _mul,
+    Glu: _glu,
     o.Diagonal: _diagonal,
     o.Selective: _selective,
     o.Fir: _fir,
