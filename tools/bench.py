@@ -1,0 +1,275 @@
+"""make bench: what hiss costs on this computer, measured in one go. Markdown on stdout, JSON where --out says.
+
+    python tools/bench.py --out bench.json            # about 2 minutes; --quick leaves the large models away
+
+The program is 32x2|32x2, N = 16, period 10, 3 channels with deltas, 2 outputs (tools/bench_models.py).
+Rounds of what is compared alternate in one process, so that other work on the computer meets all alike; the medians of
+the rounds are given. A figure that cannot be measured here is named under "missing".
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from bench_c import bench_c
+from bench_models import FlatLSTM, hierarchical, small_program
+from numpy.typing import NDArray
+from torch import nn
+
+import hiss
+from hiss.errors import HissError
+from hiss.files import write_text
+from hiss.firmware_export.selftest import usual_samples
+from hiss.program import Program
+from hiss.program.cost import cost
+
+BATCH, STEPS, COLUMNS, OUTPUTS = 4, 1200, 60, 2
+REFERENCE = {"small": 1.75, "large": 6.8}
+"""HiSS S4/S4 step / flat LSTM step of the reference implementation: 24.9 / 14.2 ms, 450 / 66 ms (2 threads)."""
+
+CORES = {"m0": "Cortex-M0 (soft float)", "m4f": "Cortex-M4F", "m33": "Cortex-M33"}
+
+
+def main() -> None:
+    """All parts, in order."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, help="write the figures there as JSON")
+    parser.add_argument("--quick", action="store_true", help="without the training step of the large models")
+    parser.add_argument("--threads", type=int, default=1, help="of torch, for the training step (default 1)")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    began = time.monotonic()
+    found: dict[str, Any] = {"machine": machine()}
+    program = small_program()
+    plain = small_program(optimize=False)
+    say("numpy stepper")
+    found["stepper"] = bench_stepper({"passes": program, "no_passes": plain})
+    say("C: this computer, emulated cores")
+    found["c"] = bench_c(program, tuple(CORES))
+    say("training step, small")
+    found["training"] = {"small": bench_training("small", rounds=15)}
+    if not args.quick:
+        say("training step, large")
+        found["training"]["large"] = bench_training("large", rounds=9)
+    found["macs"] = {"passes": cost(program).macs, "no_passes": cost(plain).macs, "worst": cost(program).worst_macs}
+    found["machine"]["load_after"] = load()
+    found["seconds"] = round(time.monotonic() - began, 1)
+    if args.out:
+        write_text(args.out, json.dumps(found, indent=2) + "\n")
+    say(f"done in {found['seconds']:.0f} s")
+    print(table(found))
+
+
+def say(what: str) -> None:
+    """Progress."""
+    print(f"bench: {what}", file=sys.stderr, flush=True)
+
+
+# ---- the computer ----------------------------------------------------------------------------------------------------
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on; nothing that names the computer or its user."""
+    return {
+        "cpu": cpu_model(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "load_before": load(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "hiss": hiss.__version__,
+        "torch_threads": torch.get_num_threads(),
+    }
+
+
+def cpu_model() -> str:
+    """As Linux names it, else what Python knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.lower().startswith(("model name", "hardware"))]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def load() -> float | None:
+    """Load average of the last minute, where the system keeps one."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+# ---- the numpy stepper -----------------------------------------------------------------------------------------------
+
+
+def bench_stepper(programs: dict[str, Program], rounds: int = 25, samples: int = 1000) -> dict[str, Any]:
+    """Microseconds per sample: {program: {"cpu" | "wall": {"p50", "p99", "mean"}}}, medians of the rounds.
+
+    cpu is the clock of the thread: what the step takes when nothing else wants the core.
+    """
+    steppers = {name: hiss.Stepper(program) for name, program in programs.items()}
+    x = usual_samples(next(iter(programs.values())), samples)
+    for stepper in steppers.values():
+        timed_steps(stepper, x)
+    taken: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for _ in range(rounds):
+        for name, stepper in steppers.items():
+            for clock, us in timed_steps(stepper, x).items():
+                taken.setdefault((name, clock), []).append(summary(us))
+    return {
+        name: {clock: medians(taken[name, clock]) for clock in ("cpu", "wall")} | {"rounds": rounds, "samples": samples}
+        for name in steppers
+    }
+
+
+def timed_steps(stepper: hiss.Stepper, x: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
+    """Microseconds of each step on both clocks, less what reading the clocks takes."""
+    cpu, wall = time.thread_time_ns, time.perf_counter_ns
+
+    def timed(action: Callable[[Any], object], samples: Iterable[Any]) -> NDArray[np.int64]:
+        taken = []
+        for sample in samples:
+            cpu_before, wall_before = cpu(), wall()
+            action(sample)
+            wall_after = wall()
+            taken.append((cpu() - cpu_before, wall_after - wall_before))
+        return np.array(taken)
+
+    us = (timed(stepper.step, x) - timed(id, range(200)).min(0)) / 1e3
+    return {"cpu": us[:, 0], "wall": us[:, 1]}
+
+
+def summary(us: NDArray[np.float64]) -> dict[str, float]:
+    """p50, p99 and mean."""
+    return {"p50": float(np.median(us)), "p99": float(np.percentile(us, 99)), "mean": float(us.mean())}
+
+
+def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
+    """Key by key."""
+    return {key: round(statistics.median(each[key] for each in rounds), 2) for key in rounds[0]}
+
+
+# ---- the training step -----------------------------------------------------------------------------------------------
+
+
+def bench_training(size: str, rounds: int) -> dict[str, Any]:
+    """Milliseconds of forward and backward, batch 4 x 1200 x 60, period 10, and their ratio to the flat LSTM.
+
+    The ratio is of CPU time on one thread: other work on the computer leaves it alone. On several threads it is of
+    wall time, and a busy core slows down most what meets most often, the LSTM.
+    """
+    torch.manual_seed(0)
+    low, high, lstm = ((32, 2), (32, 2), (32, 2)) if size == "small" else ((256, 6), (128, 6), (128, 2))
+    models: dict[str, nn.Module] = {"lstm": FlatLSTM(lstm, COLUMNS, OUTPUTS)}
+    for d_state in (16, 64):
+        models[f"n{d_state}"] = hierarchical(low, high, d_state).build(COLUMNS, OUTPUTS)
+    x = torch.randn(BATCH, STEPS, COLUMNS)
+    for model in models.values():  # allocations and caches of the first calls are not counted
+        training_step_ms(model, x)
+    taken: dict[str, list[dict[str, float]]] = {name: [] for name in models}
+    for _ in range(rounds):
+        for name, model in models.items():
+            taken[name].append(training_step_ms(model, x))
+    ms = {name: medians(times) for name, times in taken.items()}
+    clock = "cpu" if torch.get_num_threads() == 1 else "wall"
+    return {
+        "models": {"lstm": f"flat LSTM {sized(lstm)}", "hiss": f"{sized(low)}|{sized(high)}"},
+        "rounds": rounds,
+        "ms": ms,
+        "clock": clock,
+        "ratio": {name: round(each[clock] / ms["lstm"][clock], 2) for name, each in ms.items() if name != "lstm"},
+        "reference_ratio": REFERENCE[size],
+    }
+
+
+def training_step_ms(model: nn.Module, x: torch.Tensor) -> dict[str, float]:
+    """Forward, mean square, backward, on both clocks."""
+    model.zero_grad()
+    cpu, wall = time.process_time(), time.perf_counter()
+    model(x).square().mean().backward()
+    return {"cpu": (time.process_time() - cpu) * 1e3, "wall": (time.perf_counter() - wall) * 1e3}
+
+
+def sized(size: tuple[int, int]) -> str:
+    """32x2."""
+    return f"{size[0]}x{size[1]}"
+
+
+# ---- the table -------------------------------------------------------------------------------------------------------
+
+
+def table(found: dict[str, Any]) -> str:
+    """Markdown."""
+    rows = [*stepper_rows(found["stepper"]), *c_rows(found["c"])]
+    macs = found["macs"]
+    rows += [("MAC per sample", f"{macs['passes']:,.0f}", f"{macs['no_passes']:,.0f} without the passes")]
+    rows += [row for part in found["training"].values() for row in training_rows(part)]
+    lines = ["| what | measured | beside it |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n".join([*lines, "", footnote(found["machine"])])
+
+
+def stepper_rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """CPU beside wall, with and without the passes."""
+
+    def figures(name: str, clock: str) -> str:
+        each = found[name][clock]
+        return f"{clock} p50 {each['p50']:.0f} us, p99 {each['p99']:.0f}, mean {each['mean']:.0f}"
+
+    what = {"passes": "numpy `Stepper`, per sample", "no_passes": "the same without the passes"}
+    return [(what[name], figures(name, "cpu"), figures(name, "wall")) for name in found]
+
+
+def c_rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """This computer, then the emulated cores."""
+    sizes = f"{found['table_bytes']:,} bytes of tables, {found['ram_bytes']:,} of RAM"
+    missing = found.get("missing", {})
+    rows = []
+    if "host_ns_per_sample" in found:
+        rows.append(("C on this computer, per sample", f"{found['host_ns_per_sample']:,.0f} ns (fastest of 5)", sizes))
+    for core, name in CORES.items():
+        if core in found:
+            each = found[core]
+            steps = f"average {each['average']:,.0f}, worst {each['worst']:,}"
+            checked = f"{each['code_bytes']:,} bytes of code, {each['mismatches']} mismatches in the self-test"
+            rows.append((f"instructions per step, {name}", steps, checked))
+    return rows + [(f"C, {part}", "not measured", reason.splitlines()[0]) for part, reason in missing.items()]
+
+
+def training_rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Ratios to the LSTM beside the reference's."""
+    clock, ms = found["clock"], found["ms"]
+    size = found["models"]["hiss"].replace("|", r"\|")
+    lstm = f"{found['models']['lstm']} ({ms['lstm'][clock]:.1f} ms)"
+    beside = f"reference: its HiSS S4/S4 step / its LSTM step = {found['reference_ratio']:g}"
+    return [
+        (f"training step {size}, N = {name[1:]}", f"{clock} {ms[name][clock]:.1f} ms = {ratio:.2f} x {lstm}", beside)
+        for name, ratio in found["ratio"].items()
+    ]
+
+
+def footnote(found: dict[str, Any]) -> str:
+    """The computer in a line."""
+    return (
+        f"{found['cpu']}, {found['cores']} cores, {found['system']}, load {found['load_before']} before and "
+        f"{found['load_after']} after; Python {found['python']}, numpy {found['numpy']}, torch {found['torch']}, "
+        f"torch threads: {found['torch_threads']} (the reference's ratio: 2). Training step: forward and backward of "
+        f"{BATCH} x {STEPS} x {COLUMNS}, period 10. "
+        "Instructions as executed in an emulator; an instruction is not a cycle."
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except HissError as error:
+        sys.exit(f"bench: {error}")
