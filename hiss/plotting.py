@@ -41,7 +41,7 @@ def plot_estimates(
     above.plot(t, y * hidden, color="black", linewidth=1.2, label="target")
     above.plot(t, estimate * hidden, color="tab:orange", linewidth=1.0, label="estimate")
     above.set(ylabel=label, title=title)
-    above.legend(loc="upper right")
+    above.legend(loc="best", framealpha=0.6)
     below.plot(t, (estimate - y) * hidden, color="tab:red", linewidth=0.8)
     below.axhline(0, color="black", linewidth=0.5)
     below.set(ylabel=f"error ({unit})" if unit else "error", xlabel="time (s)")

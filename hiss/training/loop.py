@@ -124,15 +124,19 @@ def _forecast_s(learner: Learner, windows: Windows, val: Batch, seed: int) -> fl
     with torch.random.fork_rng():
         trial.optimiser = torch.optim.AdamW(trial.network.parameters())
         trial.peaks = [0.0]
-        trial.update(windows.draw(rng, learner.options.batch))
-        began = time.perf_counter()
-        for _ in range(2):
-            trial.update(windows.draw(rng, learner.options.batch))
-        step = (time.perf_counter() - began) / 2
-        began = time.perf_counter()
-        trial.validate(val)
-        check = time.perf_counter() - began
+        step = _median_s(lambda: trial.update(windows.draw(rng, learner.options.batch)))
+        check = _median_s(lambda: trial.validate(val))
     return learner.options.n_steps * (step + check / learner.options.epoch_steps)
+
+
+def _median_s(work: Callable[[], object]) -> float:
+    """Seconds of one call: the median of five, after two that warm caches and threads up."""
+    taken = []
+    for _ in range(7):
+        began = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - began)
+    return float(np.median(taken[2:]))
 
 
 def _checkpoint(learner: Learner, book: Book, rng: np.random.Generator, best: nn.Module, out: Path) -> None:
