@@ -167,6 +167,12 @@ def hold_out(
     if marked and rest:
         return rest, marked
     cuts = [int(len(r) * (1 - fraction)) for r in recordings]
+    for r, cut in zip(recordings, cuts, strict=True):
+        if not 0 < cut < len(r):
+            raise TrainingError(
+                f"{r.name}: of {len(r)} samples, {len(r) - cut} are left to validate on and {cut} to fit on; "
+                "record longer, mark a recording as val, or choose another val_fraction"
+            )
     return [r.cut(0, c) for r, c in zip(recordings, cuts, strict=True)], [
         r.cut(c) for r, c in zip(recordings, cuts, strict=True)
     ]
@@ -298,6 +304,8 @@ class Windows:
 
 def window_length(recordings: Seq[Recording], wanted: int, rate_hz: float, period: int) -> int:
     """Samples of a training window: `wanted`, or the longest recording where that is shorter; whole chunks."""
+    if wanted < period:
+        raise TrainingError(f"windows of {wanted} samples hold no estimate: one takes {period} samples")
     longest = max((len(r) for r in recordings), default=0)
     length = min(wanted, longest) // period * period
     if length < period:

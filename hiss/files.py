@@ -6,7 +6,8 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from hiss.errors import HissError
@@ -46,6 +47,22 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     """Write `data` wholly or not at all. Raises HissError."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+def write_together(files: Mapping[str | os.PathLike[str], bytes]) -> None:
+    """Write files that belong together: none is replaced before all are written. Raises HissError."""
+    with contextlib.ExitStack() as stack:
+        for path, data in files.items():
+            stack.enter_context(atomic_path(path)).write_bytes(data)
+
+
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Make the folder where there is none, and see that files can be made in it. Raises HissError."""
+    try:
+        os.makedirs(path, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        raise HissError(f"{path}: nothing can be written there ({error.strerror or error})") from error
 
 
 def _replace(temporary: Path, goal: Path) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hiss.errors import RecordingError
-from hiss.resample import F32, F64, SNAP, grid_stamps, resample_linear
+from hiss.resample import F32, F64, SNAP, check_gaps, grid_stamps, resample_linear
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ class Recording:
         """
         if self.rate_hz is not None and math.isclose(rate_hz, self.rate_hz, rel_tol=1e-9):
             return self
+        _check_gaps(self, rate_hz)
         grid = grid_stamps(self.t[0], self.t[-1], rate_hz)
         columns = np.hstack([self.x, self.y, self.valid[:, None].astype(np.float32)])
         out = resample_linear(self.t, columns, grid, SNAP / rate_hz)
@@ -159,6 +160,10 @@ def choose_targets(recording: Recording, targets: str | Sequence[str]) -> Record
         chosen += [i for i in found if i not in chosen]
     both = np.hstack([recording.y, recording.x])
     kept = [i for i in range(len(recording.targets), len(columns)) if i not in chosen]
+    if patterns and not kept:
+        raise RecordingError(
+            f"{recording.name}: {', '.join(patterns)} names every channel; none is left to estimate from"
+        )
     return dataclasses.replace(
         recording,
         x=both[:, kept],
@@ -210,6 +215,8 @@ def align(streams: dict[str, tuple[F64, F32, Sequence[str], Sequence[str]]], rat
     if not streams:
         raise ValueError("no streams to align")
     parts = {name: Recording(name, t, x, make_channels(n, u)) for name, (t, x, n, u) in streams.items()}
+    for part in parts.values():
+        _check_gaps(part, rate_hz)
     start = max(part.t[0] for part in parts.values())
     end = min(part.t[-1] for part in parts.values())
     if not start <= end:
@@ -232,7 +239,7 @@ def _split_in_time(recording: Recording, test: float) -> tuple[list[Recording], 
     n = len(recording)
     at = n - max(1, round(n * test))
     if at < 1:
-        raise RecordingError(f"{recording.name}: {n} samples are too few to hold some out")
+        raise RecordingError(f"{recording.name}: {n} sample{'s' if n > 1 else ''}: too few to hold some out")
     warnings.warn(
         f"{recording.name} is the only recording, so its last {test:.0%} in time is held out; "
         "a second session would say more about how the model generalises",
@@ -279,6 +286,13 @@ def _check_stamps(r: Recording) -> None:
         off = np.abs(r.t - place) * r.rate_hz
         if not (r.rate_hz > 0 and off.max() <= SNAP):  # so that resampling to this rate would change nothing
             raise RecordingError(f"{r.name}: the stamps are not regular at {r.rate_hz:g} Hz; leave rate_hz None")
+
+
+def _check_gaps(r: Recording, rate_hz: float) -> None:
+    try:
+        check_gaps(r.t, rate_hz)
+    except RecordingError as error:
+        raise RecordingError(f"{r.name}: {error}") from error
 
 
 def _check_finite(r: Recording, array: F32, columns: tuple[Channel, ...]) -> None:

@@ -20,6 +20,7 @@ F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 
 SNAP = 1e-3  # of a grid period
+MOST_POINTS = 1_000_000  # of the grid between two samples; stamps further apart are wrong, or of two sessions
 
 
 def grid_stamps(first_s: float, last_s: float, rate_hz: float) -> F64:
@@ -27,6 +28,17 @@ def grid_stamps(first_s: float, last_s: float, rate_hz: float) -> F64:
     rate = _checked(rate_hz)
     grid: F64 = first_s + np.arange(int((last_s - first_s) * rate) + 2) / rate
     return grid[grid - SNAP / rate <= last_s]
+
+
+def check_gaps(t: F64, rate_hz: float) -> None:
+    """Raise RecordingError where stamps t (n,) lie so far apart that the grid between them would fill the memory."""
+    steps = np.diff(t)
+    if len(steps) and steps.max() * rate_hz > MOST_POINTS:
+        i = int(steps.argmax())
+        raise RecordingError(
+            f"{steps[i]:g} s pass between the stamps {t[i]:g} s and {t[i + 1]:g} s; that is more than {MOST_POINTS:,} "
+            f"samples at {rate_hz:g} Hz: are the stamps in s? Otherwise cut the recording there"
+        )
 
 
 def resample_linear(t: F64, x: npt.NDArray[Any], grid: F64, snap_s: float = 0.0) -> F32:
@@ -70,6 +82,8 @@ class Resampler:
             raise RecordingError(f"stamp {t!r} s does not come after {self.last_s!r} s; stamps must increase")
         if self.first_s is None:
             self.first_s, self.last_s, self.last_x = t, t, now
+        if (t - self.last_s) * self.rate_hz > MOST_POINTS:
+            check_gaps(np.array([self.last_s, t]), self.rate_hz)
         made = []
         while (at := self.first_s + self.k / self.rate_hz) - self.snap_s <= t:
             made.append((self.k, _between(at, self.last_s, self.last_x, t, now, snap_s=self.snap_s)))

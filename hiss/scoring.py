@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hiss.errors import RecordingError
+from hiss.errors import MismatchError, RecordingError
 from hiss.metrics import nmse, r2, rmse
 from hiss.program import Program, interpreter, sequence
 from hiss.recording import Recording, check_channels, choose_targets
@@ -61,12 +61,15 @@ def ready(program: Program, recordings: Seq[Recording]) -> list[Recording]:
     """The recordings as the program takes them: its rate, its channels, its targets, tared.
 
     A raw recording loses the samples that its tare is measured on, as it does live; one that was tared before keeps
-    its first samples. Raises RecordingError when channels or targets are not the program's.
+    its first samples. Raises RecordingError when a target is missing, MismatchError when the channels do not fit.
     """
     prepared = []
     for recording in recordings:
         r = choose_targets(recording, [port.name for port in program.outputs]).resampled(program.rate_hz)
-        check_channels(r, [port.name for port in program.inputs])
+        try:
+            check_channels(r, [port.name for port in program.inputs])
+        except RecordingError as error:
+            raise MismatchError(str(error)) from error
         if program.tare and not r.tared:
             r = r.tare(program.tare).cut(program.tare)
         prepared.append(r)
@@ -78,11 +81,19 @@ def score_whole(estimate: Estimator, recordings: Seq[Recording], period: int) ->
     return _pooled([(r, *_read(r, period), estimate(r.x[None])[0]) for r in recordings if len(r) >= period])
 
 
-def draw(recordings: Seq[Recording], count: int, samples: int, seed: int) -> list[Recording]:
-    """`count` windows: per window a recording and an offset, each uniform, of numpy's default_rng(seed)."""
-    short = [r.name for r in recordings if len(r) < samples]
+def draw(recordings: Seq[Recording], count: int, samples: int, seed: int, period: int) -> list[Recording]:
+    """`count` windows: per window a recording and an offset, each uniform, of numpy's default_rng(seed).
+
+    Recordings are cut to a multiple of `period` before. Raises RecordingError where one is too short, ValueError for
+    windows without an estimate.
+    """
+    if samples < period:
+        raise ValueError(f"windows of {samples} samples hold no estimate: one takes {period} samples")
+    whole = [len(r) // period * period for r in recordings]
+    short = [r.name for r, n in zip(recordings, whole, strict=True) if n < samples]
     if short or not recordings:
-        raise RecordingError(f"windows of {samples} samples, but {', '.join(short) or 'nothing'} is shorter")
+        raise RecordingError(f"windows of {samples} samples, but {', '.join(short) or 'all there is'} is shorter")
+    recordings = [r.cut(0, n) for r, n in zip(recordings, whole, strict=True)]
     rng, windows = np.random.default_rng(seed), []
     for _ in range(count):
         r = recordings[int(rng.integers(len(recordings)))]

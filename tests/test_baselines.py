@@ -42,7 +42,7 @@ def test_metrics_are_what_their_names_say() -> None:
 
 def test_windows_are_drawn_as_the_protocol_says() -> None:
     recordings = [lag_law(300), lag_law(400, 1)]
-    windows = draw(recordings, 10, 200, seed=7)
+    windows = draw(recordings, 10, 200, seed=7, period=5)
     rng = np.random.default_rng(7)
     for window in windows:
         r = recordings[rng.integers(2)]
@@ -66,7 +66,7 @@ def test_the_lag_ridge_reaches_its_published_error(
     """facts: 0.49 and 0.30 N on 32 windows of 60 s, seed 1234; rounded to 0.01 there."""
     train, test = split(read_recordings(eflesh_normal if which == "normal" else eflesh_shear))
     static, lag = baselines(prepare(train, "force", 20.0), 5)
-    windows = draw(prepare(test, "force", 20.0), 32, 1200, seed=1234)
+    windows = draw(prepare(test, "force", 20.0), 32, 1200, seed=1234, period=5)
 
     def error(ridge: object) -> float:
         def estimate(x: np.ndarray) -> np.ndarray:

@@ -167,6 +167,23 @@ def samples(program):
     return random_samples(program, 150, 3)
 
 
+def test_samples_that_are_not_finite_mean_the_same_to_every_reader(program, samples):
+    """A NaN becomes lo, an infinity an end of the range; during the tare such a sample does not count."""
+    x, n = samples.copy(), program.tare
+    assert n > 1
+    x[1, 2], x[2, 0], x[n + 2 + 5, 1], x[n + 2 + 17] = np.nan, np.inf, np.nan, -np.inf
+    readers = [CStepper(program), Stepper(program), Stepper(program, np.float64)]
+    tares = [np.flatnonzero([(stepper.step(sample), stepper.taring)[1] for sample in x])[-1] for stepper in readers]
+    assert tares == [n] * 3  # the last sample after which the tare is not done: two more than usual
+    for stepper in readers:
+        stepper.tare()
+    c, single, double = ([y for sample in x if (y := stepper.step(sample)) is not None] for stepper in readers)
+    assert len(c) == len(single) == len(double) == (len(x) - n - 2) // program.period
+    assert np.isfinite(double).all()
+    assert np.all(np.abs(np.array(c) - double) <= allowed(np.array(single), np.array(double)))
+    np.testing.assert_allclose(program.predict(x, np.float64), double, rtol=1e-9, atol=1e-9)
+
+
 def test_two_instances_do_not_disturb_each_other(program, samples):
     alone, other, both = CStepper(program), CStepper(program), CStepper(program)
     expected = alone.run(samples)

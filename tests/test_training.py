@@ -69,7 +69,7 @@ def test_resume_continues_the_same_curve_in_every_bit(tmp_path: Path, monkeypatc
 
     def interrupted(self: Learner, batch: object) -> float:
         calls.append(1)
-        if len(calls) == at + 3:  # the forecast makes three of its own
+        if len(calls) == at + 7:  # the forecast makes seven of its own
             raise KeyboardInterrupt
         return update(self, batch)  # type: ignore[arg-type]
 
@@ -226,9 +226,28 @@ def test_any_changed_byte_of_a_run_is_noticed(tmp_path: Path) -> None:
             Run.load(tmp_path)
     path.write_bytes(data)
     text = (tmp_path / "run.json").read_text()
-    (tmp_path / "run.json").write_text(text.replace('"rate_hz": 20.0', '"rate_hz": 21.0'))
-    with pytest.raises(ProgramError, match=r"run\.json"):
-        Run.load(tmp_path)
+    for place in range(0, len(text) - 1, 97):
+        changed = text[:place] + chr(ord(text[place]) ^ 1) + text[place + 1 :]
+        if json.loads(text) == _json_or_none(changed):  # white space
+            continue
+        (tmp_path / "run.json").write_text(changed)
+        with pytest.raises(ProgramError, match=r"run\.json"):
+            Run.load(tmp_path)
+
+
+def _json_or_none(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def test_two_runs_cannot_be_mixed(tmp_path: Path) -> None:
+    quick(tmp_path / "a", ARNet(ages=(0, 1), period=5))
+    quick(tmp_path / "b", ARNet(ages=(0, 2), period=5))
+    (tmp_path / "a" / "run.json").replace(tmp_path / "b" / "run.json")
+    with pytest.raises(ProgramError, match="does not belong"):
+        Run.load(tmp_path / "b")
 
 
 def test_a_hostile_header_is_refused_before_memory_is_asked_for(tmp_path: Path) -> None:
@@ -330,8 +349,9 @@ def test_evaluate_notices_that_the_data_has_changed(trained: Path, tmp_path: Pat
     import shutil
 
     shutil.copytree(trained / "run", tmp_path / "run")
-    about = (tmp_path / "run" / "run.json").read_text()
-    (tmp_path / "run" / "run.json").write_text(about.replace(str(trained / "skin.h5"), str(tmp_path / "gone.h5")))
+    run = Run.load(tmp_path / "run")
+    run.about["files"][0]["path"] = str(tmp_path / "gone.h5")
+    run.save(tmp_path / "run")
     result = CliRunner().invoke(evaluate_command, [str(tmp_path / "run"), "--json"])
     assert result.exit_code == 2
     assert "--data" in result.output

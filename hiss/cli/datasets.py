@@ -9,7 +9,9 @@ from pathlib import Path
 import click
 
 from hiss import catalog
+from hiss.cli.stream import Positive
 from hiss.download import fetch
+from hiss.errors import HissError
 from hiss.recording import write_hdf5
 
 
@@ -22,6 +24,8 @@ def command() -> None:
       hiss datasets list
       hiss datasets get eflesh -o data/eflesh
       hiss datasets make simulated_skin -o skin.h5 --seed 1 --minutes 10
+
+    Exit codes: 0 done, 2 usage or a data set that is not known, 7 not written, 8 the download failed.
     """
 
 
@@ -33,6 +37,8 @@ def list_(as_json: bool) -> None:
     \b
     Example:
       hiss datasets list --json
+
+    Exit codes: 0 done, 2 usage.
     """
     known = catalog.datasets()
     if as_json:
@@ -42,6 +48,13 @@ def list_(as_json: bool) -> None:
     for dataset in known:
         how = "simulated" if dataset.simulated else f"{dataset.size / 1e6:.1f} MB"
         click.echo(f"{dataset.name:16} {how:>10}  {dataset.title}\n{'':28}{dataset.licence}; {dataset.source}")
+
+
+def _named(name: str) -> catalog.Dataset:
+    try:
+        return catalog.find(name)
+    except HissError as error:
+        raise click.UsageError(str(error)) from error
 
 
 @command.command()
@@ -56,8 +69,11 @@ def get(name: str, out: Path | None, base_url: str | None) -> None:
     \b
     Example:
       hiss datasets get eflesh -o data/eflesh
+
+    Exit codes: 0 done, 2 usage, an unknown data set or a file that cannot be read, 7 not written,
+    8 the download failed.
     """
-    dataset = catalog.find(name)
+    dataset = _named(name)
     if dataset.simulated:
         raise click.UsageError(f"{name} is simulated, there is nothing to download: hiss datasets make {name} -o FILE")
     out = out or Path("data") / name
@@ -75,15 +91,17 @@ def get(name: str, out: Path | None, base_url: str | None) -> None:
 @click.argument("name")
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="File.  [default: NAME.h5]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same recordings.")
-@click.option("--minutes", type=click.FloatRange(min=1), default=20.0, show_default=True, help="In all.")
+@click.option("--minutes", type=Positive(), default=20.0, metavar="MINUTES", show_default=True, help="In all.")
 def make(name: str, out: Path | None, seed: int, minutes: float) -> None:
     """Compute a simulated data set. Prints the file's path.
 
     \b
     Example:
       hiss datasets make simulated_skin -o skin.h5 --seed 1 --minutes 10
+
+    Exit codes: 0 done, 2 usage or an unknown data set, 7 not written.
     """
-    dataset = catalog.find(name)
+    dataset = _named(name)
     if not dataset.simulated:
         raise click.UsageError(f"{name} is not simulated: hiss datasets get {name}")
     out = out or Path(f"{name}.h5")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hiss.cli.stream import errors_reported
+from hiss.cli.stream import errors_reported, usage
 from hiss.errors import MissingExtraError, RecordingError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class WindowsType(click.ParamType):  # type: ignore[type-arg]
     "--data", multiple=True, type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Other files."
 )
 @click.option("--windows", type=WindowsType(), help="Score windows at random offsets, such as 32x60s.")
-@click.option("--seed", type=int, default=1234, show_default=True, help="Of the windows' offsets.")
+@click.option("--seed", type=click.IntRange(min=0), default=1234, show_default=True, help="Of the windows' offsets.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on stdout.")
 def command(run: Path, data: tuple[Path, ...], windows: tuple[int, float] | None, seed: int, as_json: bool) -> None:
     """Score RUN on the test recordings of the files that it was trained on, or on those of --data FILE.
@@ -74,7 +74,8 @@ def _evaluate(path: Path, data: tuple[Path, ...], windows: tuple[int, float] | N
     estimate = scoring.estimator(program)
     if windows:
         count, seconds = windows
-        pieces = scoring.draw(ready, count, round(seconds * run.rate_hz) // run.period * run.period, seed)
+        samples = round(seconds * run.rate_hz) // run.period * run.period
+        pieces = usage(scoring.draw, ready, count, samples, seed, run.period)
         scored = scoring.score_windows(estimate, pieces, run.period)
     else:
         scored = scoring.score_whole(estimate, ready, run.period)
@@ -99,7 +100,7 @@ def _recordings(run: Run, data: tuple[Path, ...]) -> tuple[list[Recording], str,
     files = {str(f["path"]): str(f["sha256"]) for f in run.about.get("files", [])}
     if not files:
         raise RecordingError("the run does not say which files it was trained on; give some with --data FILE")
-    check_files(files)
+    check_files(files, "give the data with --data FILE")
     recordings = read_recordings(*files, targets=targets, rate_hz=run.rate_hz)
     return split(recordings)[1], "test", [Path(f) for f in files]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hiss.cli.replay import choose
-from hiss.cli.stream import errors_reported, stop_on_signals, usage
+from hiss.cli.stream import Positive, errors_reported, stop_on_signals, usage
 from hiss.errors import RecordingError
 from hiss.recording import Channel, Recording, read_recordings
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--device", required=True, metavar="DEVICE", help="anyskin:N, reskin:N (N chips), or csv.")
 @click.option(
     "--rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Positive(),
     metavar="HZ",
     help="Samples per second.  [default: 100; of --play: as recorded]",
 )
@@ -33,13 +33,22 @@ if TYPE_CHECKING:
 )
 @click.option("--trial", metavar="NAME", help="Which recording of the file.  [default: the first of the test split]")
 @click.option("--start", default=0.0, metavar="S", help="Begin S s into the recording.")
-@click.option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Play S s.")
+@click.option("--duration", type=Positive(), metavar="S", help="Play S s.")
 @click.option("--loop", is_flag=True, help="Play the recording again and again.")
 @click.option("--wave", "as_wave", is_flag=True, help="Play a waveform (the default without --play).")
-@click.option("--channels", default=6, show_default=True, help="Channels of a csv device's waveform.")
+@click.option(
+    "--channels", type=click.IntRange(min=1), default=6, show_default=True, help="Channels of a csv device's waveform."
+)
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Begin when a reader has opened the port.")
 @click.option("--once", is_flag=True, help="End when the reader closes the port.")
-@click.option("--hold", default=2.0, show_default=True, metavar="S", help="Keep the port open and silent at the end.")
+@click.option(
+    "--hold",
+    type=click.FloatRange(min=0),
+    default=2.0,
+    show_default=True,
+    metavar="S",
+    help="Keep the port open and silent at the end.",
+)
 @click.option("--print-port", is_flag=True, help="Print the port's path and nothing else, for scripts.")
 def command(
     device: str,

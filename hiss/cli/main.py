@@ -8,7 +8,6 @@ import sys
 import click
 
 import hiss
-from hiss.errors import HissError
 
 VERBS = {
     "train": "train a model on recordings",
@@ -59,22 +58,22 @@ def command() -> None:
       hiss export force.hiss --to c -o firmware --name fingertip_force
 
     Exit codes: 0 done, 1 a bug in hiss, 2 usage or a file that cannot be read, 3 port, 4 no valid frame,
-    5 stream does not fit the model, 6 device lost, 7 an output could not be written, 130 interrupted.
+    5 stream does not fit the model, 6 device lost, 7 an output could not be written, 8 a download failed,
+    130 interrupted.
     """
 
 
 def run() -> None:
     """Entry point: errors of the outside world are one line on stderr and an exit code, never a traceback."""
-    from hiss.cli.stream import exit_code
+    from hiss.cli.stream import errors_reported
 
     try:
-        command.main(standalone_mode=False)
+        with errors_reported():
+            command.main(standalone_mode=False)
+            sys.stdout.flush()  # here, where a full disk or a closed pipe is still reported
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except click.Abort:
         click.echo("interrupted", err=True)
         sys.exit(130)
-    except HissError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(exit_code(error))

@@ -7,10 +7,15 @@ import sys
 from pathlib import Path
 
 import click
+import numpy as np
+from numpy.typing import NDArray
 
-from hiss.cli.stream import open_model
-from hiss.errors import MismatchError, RecordingError
+from hiss.cli.stream import Positive, open_model
+from hiss.errors import MismatchError
 from hiss.files import atomic_path
+from hiss.program import Program
+from hiss.realtime.match import match_columns
+from hiss.recording import Recording, read_recordings
 
 
 @click.command()
@@ -18,7 +23,7 @@ from hiss.files import atomic_path
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="CSV file.  [default: stdout]")
 @click.option("--trial", help="Only this recording of the file.")
-@click.option("--rate", "rate_hz", type=click.FloatRange(min=0, min_open=True), help="Rate of a CSV without time.")
+@click.option("--rate", "rate_hz", type=Positive(), metavar="HZ", help="Rate of a CSV without time.")
 def command(model: Path, file: Path, out: Path | None, trial: str | None, rate_hz: float | None) -> None:
     """Estimates of the recordings in FILE (HDF5 or CSV) with MODEL (a .hiss file or a run), whole, from fresh state.
 
@@ -29,8 +34,6 @@ def command(model: Path, file: Path, out: Path | None, trial: str | None, rate_h
     The columns are recording, t (s, of the sample that an estimate belongs to) and one per output, with its unit.
     Exit codes: 0 done, 2 usage or a file that cannot be read, 5 other channels than the model takes, 7 not written.
     """
-    from hiss.recording import check_channels, read_recordings
-
     program = open_model(model)
     recordings = read_recordings(file, rate_hz=rate_hz)
     if trial is not None:
@@ -38,21 +41,34 @@ def command(model: Path, file: Path, out: Path | None, trial: str | None, rate_h
         recordings = [r for r in recordings if r.name == trial]
         if not recordings:
             raise click.UsageError(f"{file} has no recording {trial!r}; it has: {', '.join(names)}")
-    expected = [port.name for port in program.inputs]
     rows: list[list[str]] = []
     for recording in recordings:
-        try:
-            check_channels(recording, expected)
-        except RecordingError as error:
-            raise MismatchError(str(error)) from error
+        columns = _columns(recording, program)
         at_rate = recording.resampled(program.rate_hz)
-        y = program.predict(at_rate.x)
+        y = program.predict(at_rate.x[:, columns])
+        if not len(y):
+            n = program.tare + program.period
+            click.echo(f"{recording.name}: {len(at_rate)} samples; the first estimate takes {n}", err=True)
         ends = at_rate.t[program.tare + program.period - 1 :: program.period]
         rows += [
             [recording.name, f"{t:.6f}", *(f"{v:.9g}" for v in estimate)] for t, estimate in zip(ends, y, strict=True)
         ]
     header = ["recording", "t (s)", *(f"{p.name} ({p.unit})" if p.unit else p.name for p in program.outputs)]
     _write(out, [header, *rows])
+
+
+def _columns(recording: Recording, program: Program) -> NDArray[np.intp]:
+    """The model's inputs among the channels, by name; a measured output may stand beside them. Raises MismatchError."""
+    columns = match_columns(recording.channels, program.inputs, recording.name)
+    outputs = [port.name for port in program.outputs]
+    surplus = [c.name for i, c in enumerate(recording.channels) if i not in columns and c.name not in outputs]
+    if surplus:
+        raise MismatchError(
+            f"{recording.name}: {len(recording.channels)} channels, but the model takes {len(program.inputs)}; "
+            f"not expected: {', '.join(surplus[:6])}{' ...' if len(surplus) > 6 else ''}. Is it another sensor? "
+            "If not, take these columns out"
+        )
+    return columns
 
 
 def _write(out: Path | None, rows: list[list[str]]) -> None:

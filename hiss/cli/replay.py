@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from hiss.cli.stream import EXIT_CODES, errors_reported, open_model, run_loop
+from hiss.cli.stream import EXIT_CODES, Positive, errors_reported, open_model, run_loop
 from hiss.errors import RecordingError
 from hiss.recording import Recording, read_recordings
 
@@ -22,8 +22,8 @@ from hiss.recording import Recording, read_recordings
 @click.option(
     "--speed", default="max", show_default=True, metavar="max|N", help="N times as fast as recorded; 1 is real time."
 )
-@click.option("--rate", type=float, metavar="HZ", help="Rate of a CSV file without a time column.")
-@click.option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="S", help="End S s after sample 1.")
+@click.option("--rate", type=Positive(), metavar="HZ", help="Rate of a CSV file without a time column.")
+@click.option("--duration", type=Positive(), metavar="S", help="End S s after sample 1.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="CSV", help="Estimates, as CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON per recording, and no estimates.")
 def command(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -52,6 +53,14 @@ class Settings:
     discretization: str = "zoh"
     dropout: float = 0.1
     options: dict[str, float | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.rate is not None and not (math.isfinite(self.rate) and self.rate > 0):
+            raise ValueError(f"rate is {self.rate}; expected a positive number of samples per second")
+        if self.period is not None and self.period < 1:
+            raise ValueError(f"period is {self.period}; expected at least 1 sample per estimate")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; expected 0 or more")
 
     def spec(self, period: int) -> Any:
         """The model: Residual(ARNet, Hierarchical), or the Hierarchical alone. Raises ValueError."""

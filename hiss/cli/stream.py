@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import click
 
@@ -21,6 +22,7 @@ from hiss.errors import (
     HissError,
     MismatchError,
     MissingExtraError,
+    NetworkError,
     PortError,
     ProgramError,
     RecordingError,
@@ -53,6 +55,7 @@ CODES: tuple[tuple[type[HissError], int], ...] = (
     (MissingExtraError, 2),
     (TrainingError, 2),
     (FoldError, 2),
+    (NetworkError, 8),
 )
 
 
@@ -61,19 +64,45 @@ def exit_code(error: HissError) -> int:
     return next((code for kind, code in CODES if isinstance(error, kind)), 7)
 
 
+class Positive(click.ParamType):  # type: ignore[type-arg]
+    """A number above 0, and finite."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number."""
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not 0 < number < math.inf:
+            self.fail(f"{value!r}: expected a number above 0", param, ctx)
+        return number
+
+
 @contextlib.contextmanager
 def errors_reported() -> Iterator[None]:
     """What goes wrong in the world outside ends the program with one line on stderr and its exit code."""
     try:
         yield
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has had enough: that is no error
+        _leave_stdout()  # whoever read has had enough: that is no error
     except HissError as error:
         click.echo(f"error: {error}", err=True)
         raise SystemExit(exit_code(error)) from None
+    except MemoryError as error:
+        click.echo(f"error: not enough memory ({error}); cut the recordings into shorter ones", err=True)
+        raise SystemExit(2) from None
     except OSError as error:
-        click.echo(f"error: {error}", err=True)
+        _leave_stdout()
+        click.echo(f"error: {error.filename or 'an output'}: {error.strerror or error}", err=True)
         raise SystemExit(7) from None
+
+
+def _leave_stdout() -> None:
+    """What could not be written is not tried again when the interpreter ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def usage(make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hiss.cli.settings import Settings, option_value, read_toml, settings_from
-from hiss.cli.stream import errors_reported, usage
+from hiss.cli.stream import Positive, errors_reported, usage
 from hiss.errors import HissError, TrainingError
+from hiss.files import check_folder
 
 if TYPE_CHECKING:
     from hiss.recording import Recording
@@ -26,7 +27,7 @@ FINE_TUNING = {"steps": 300, "lr": 5e-4, "ssm_lr": 2e-4}
 @click.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--target", multiple=True, help="What to estimate: a name, several (repeat, or commas), or vel_*.")
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Sample rate in Hz. [that of the files]")
+@click.option("--rate", type=Positive(), metavar="HZ", help="Sample rate in Hz. [that of the files]")
 @click.option("--period", type=click.IntRange(min=1), help="Samples per estimate. [about 0.1 s]")
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder. [runs/TARGET]")
 @click.option("--tare", help="Samples at the start whose mean is taken off, or auto: as the files are. [auto]")
@@ -34,7 +35,7 @@ FINE_TUNING = {"steps": 300, "lr": 5e-4, "ssm_lr": 2e-4}
 @click.option("--high", help="High level, d_model x layers. [32x2]")
 @click.option("--d-state", type=int, help="Real states per channel. [16]")
 @click.option("--base/--no-base", default=None, help="With or without the exactly fitted linear part. [with]")
-@click.option("--seed", type=int, help="Same seed, same checkpoint. [0]")
+@click.option("--seed", type=click.IntRange(min=0), help="Same seed, same checkpoint. [0]")
 @click.option("--device", help="cpu, cuda, cuda:1, auto. [auto]")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any other key of a config file, as lr=1e-3.")
 @click.option("--from", "start", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Fine-tune a run.")
@@ -57,6 +58,8 @@ def command(
     7 not written, 130 interrupted: the last checkpoint is kept.
     """
     with errors_reported():
+        if resume and (files or sets or start or any(value not in (None, ()) for value in given.values())):
+            raise click.UsageError("--resume goes on as the run was asked for; give nothing else with it but --json")
         settings, start = _resumed(resume) if resume else (_asked(files, given, sets, start), start)
         _train(settings, start, resume, as_json)
 
@@ -76,14 +79,19 @@ def _train(settings: Settings, start: Path | None, resume: Path | None, as_json:
     if start:
         about["from"] = str(start.resolve())
     spec = source.spec if source else usage(settings.spec, settings.period or 1)
+    tare, options = usage(settings.tare_samples), usage(settings.train_options)
+    if tare is not None and any(r.tared for r in train):
+        click.echo("note: --tare changes nothing, as the recordings are tared already", err=True)
+    check_folder(out)  # before an hour of training, not after it
+    before = _checkpoint(out)
     try:
         run = fit(
             spec,
             train,
             settings.target,
             rate_hz=settings.rate,
-            tare=usage(settings.tare_samples),
-            options=usage(settings.train_options),
+            tare=tare,
+            options=options,
             out=out,
             seed=settings.seed,
             device=settings.device,
@@ -92,9 +100,16 @@ def _train(settings: Settings, start: Path | None, resume: Path | None, as_json:
             about=about,
         )
     except KeyboardInterrupt:
-        click.echo(f"interrupted; go on with: hiss train --resume {out}", err=True)
+        kept = f"go on with: hiss train --resume {out}" if _checkpoint(out) != before else "no checkpoint was made yet"
+        click.echo(f"interrupted; {kept}", err=True)
         raise SystemExit(130) from None
     _report(run, out, time.perf_counter() - began, as_json)
+
+
+def _checkpoint(out: Path) -> tuple[int, int] | None:
+    """Which file the checkpoint is, to tell a new one from that of an earlier training."""
+    path = out / "last.safetensors"
+    return (path.stat().st_mtime_ns, path.stat().st_ino) if path.exists() else None
 
 
 def _report(run: Run, out: Path, seconds: float, as_json: bool) -> None:
@@ -113,7 +128,7 @@ def _asked(files: tuple[Path, ...], given: dict[str, Any], sets: tuple[str, ...]
     if len(files) == 1 and files[0].suffix == ".toml":
         config = usage(read_toml, files[0])
         here = files[0].parent  # paths in a config file count from where it lies
-        keys |= {**config, "files": [str(here / f) for f in _texts(config.get("files", ()))]}
+        keys |= {**config, "files": [str(here / f) for f in usage(settings_from, config, str(files[0])).files]}
     elif files:
         keys["files"] = [str(f) for f in files]
     keys |= {key: value for key, value in given.items() if value not in (None, ())}
@@ -129,29 +144,29 @@ def _asked(files: tuple[Path, ...], given: dict[str, Any], sets: tuple[str, ...]
     return dataclasses.replace(settings, target=targets)
 
 
-def _texts(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else list(value)
-
-
 def _resumed(run: Path) -> tuple[Settings, Path | None]:
     """The settings of an interrupted run, its files checked. Raises TrainingError."""
+    from hiss.training.run import ABOUT, LAST, read_about
+
+    if not (run / ABOUT).exists() or not (run / LAST).exists():
+        raise TrainingError(f"{run}: nothing to resume, no checkpoint was written; train anew")
+    about = read_about(run / ABOUT)
     try:
-        about = json.loads((run / "run.json").read_text(encoding="utf-8"))
-        settings = settings_from(about["settings"], f"{run}/run.json")
+        settings = settings_from(about["settings"], str(run / ABOUT))
         files = {str(f["path"]): str(f["sha256"]) for f in about["files"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TrainingError(f"{run}: nothing to resume, no checkpoint was written ({error}); train anew") from error
-    check_files(files)
+    except (ValueError, KeyError, TypeError) as error:
+        raise TrainingError(f"{run / ABOUT}: does not say how it was trained ({error}); train anew") from error
+    check_files(files, "bring it back, or train anew")
     return dataclasses.replace(settings, out=str(run)), Path(about["from"]) if "from" in about else None
 
 
-def check_files(files: dict[str, str]) -> None:
+def check_files(files: dict[str, str], advice: str) -> None:
     """Raise TrainingError when a file of {path: sha256} is gone or has changed."""
     for path, digest in files.items():
         if not Path(path).is_file():
-            raise TrainingError(f"{path}: the run was trained on it, but it is gone; give the data with --data FILE")
+            raise TrainingError(f"{path}: the run was trained on it, but it is gone; {advice}")
         if sha256_of(Path(path)) != digest:
-            raise TrainingError(f"{path}: has changed since the run was trained on it; give the data with --data FILE")
+            raise TrainingError(f"{path}: has changed since the run was trained on it; {advice}")
 
 
 def sha256_of(path: Path) -> str:

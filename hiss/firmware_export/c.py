@@ -186,8 +186,9 @@ static bool {name}_measure({name}_t *self, const float *x)
     if (!{name}_taring(self)) {{
         return true;
     }}
-    hiss_tare_f32(self->tare, x, self->tared, {count(len(model.program.inputs))});
-    ++self->tared;
+    if (hiss_tare_f32(self->tare, x, self->tared, {count(len(model.program.inputs))})) {{
+        ++self->tared;
+    }}
     return false;
 }}
 """

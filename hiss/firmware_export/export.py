@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from hiss.errors import ExportError
-from hiss.files import write_text
+from hiss.files import write_together
 from hiss.firmware_export.c import OPS_VERSION, Model, header_text, source_text
 from hiss.firmware_export.names import check_model_name
 from hiss.firmware_export.selftest import selftest_text
@@ -42,7 +42,7 @@ def c_texts(program: Program, name: str) -> dict[str, str]:
 def export_c(program: Program, folder: str | Path, name: str = "model") -> CExport:
     """Write <name>.h, <name>.c, <name>_selftest.c and the runtime hiss_ops.h, hiss_ops.c into `folder`.
 
-    `name` begins every public C name. Files that are there already are replaced, each one wholly or not at all.
+    `name` begins every public C name. Files that are there already are replaced, all or none.
     Raises ValueError for a name that C cannot take, ExportError for a program that C cannot hold, HissError when a
     file cannot be written.
     """
@@ -50,8 +50,7 @@ def export_c(program: Program, folder: str | Path, name: str = "model") -> CExpo
     folder = Path(folder)
     model = Model(program, name)
     texts = texts_of(model)
-    for file, text in texts.items():
-        write_text(folder / file, text)
+    write_together({folder / file: text.encode() for file, text in texts.items()})
     files = tuple(folder / file for file in texts)
     layout = model.layout
     return CExport(folder, name, files, model.tables.total, layout.ram, 4 * layout.scratch, model.version)

@@ -183,8 +183,8 @@ def read(op: o.Op, before: State, after: State, values: Values) -> Array:
 
 
 def input_value(op: o.Input, tare: Array, x: Array) -> Array:
-    """z of raw samples x (..., C) with the tare (..., C) taken off."""
-    return (np.clip(x - tare, op.lo, op.hi) - op.offset) * np.exp2(-op.shift).astype(op.offset.dtype)
+    """z of raw samples x (..., C) with the tare (..., C) taken off; a NaN becomes lo."""
+    return (np.fmin(np.fmax(x - tare, op.lo), op.hi) - op.offset) * np.exp2(-op.shift).astype(op.offset.dtype)
 
 
 def input_op(program: Program) -> o.Input:
@@ -254,7 +254,9 @@ def step(program: Program, state: State, x: Array) -> tuple[Array | None, State]
 
 
 def tare_step(op: o.Input, state: State, x: Array) -> State:
-    """The state after one more sample x (..., C) of the tare."""
+    """The state after one more sample x (..., C) of the tare; one that is not finite (in any batch) does not count."""
+    if not np.isfinite(x).all():
+        return state
     left = int(state["tare.left"])
     seen = op.tare - left
     # a running mean, as the generated code keeps it: no sum to overflow

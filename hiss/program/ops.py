@@ -39,9 +39,11 @@ class Op:
 
 @dataclass(frozen=True, eq=False)
 class Input(Op):
-    """z = (clip(x - tare, lo, hi) - offset) * 2^-shift, per channel.
+    """z = (min(max(x - tare, lo), hi) - offset) * 2^-shift, per channel.
 
     x is the raw sample in the units of the program's inputs; lo and hi, the declared range, bound it after the tare.
+    A NaN becomes lo, so no state is lost to one bad sample; while the tare is measured, a sample with a channel that
+    is not finite does not count.
     `tare` is the number of samples whose mean is taken off (0: none); that mean is a state, set by tare(), kept by
     reset(), and while it is being measured the program does not step.
     """

@@ -12,6 +12,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ class Program:
         """Samples that the program measures before it steps; 0 when it takes the samples as they are."""
         return int(getattr(self.stages[0].every[0], "tare", 0))
 
-    @property
+    @cached_property
     def widths(self) -> dict[str, int]:
         """The length of every value, by name."""
         return widths(self)

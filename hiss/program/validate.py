@@ -41,6 +41,8 @@ def widths(program: Program) -> dict[str, int]:
     for stage in program.stages:
         for op in stage.ops:
             _check_op(op, made)
+        if len(set(stage.hands)) != len(stage.hands):
+            raise ProgramError(f"a stage hands {list(stage.hands)}; expected every value once")
         for name in stage.hands:
             _width(made, name, "a hand-over")
     return made

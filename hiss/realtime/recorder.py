@@ -70,9 +70,10 @@ class Recorder(Sink):
         return Recording(self.name, t - t[0], np.stack(self._x), self.channels, attrs=self.attrs)
 
     def _rescued(self, failed: Exception) -> HissError:
+        what = failed if isinstance(failed, HissError) else f"{self.path}: {failed}"
         spare = Path(tempfile.gettempdir()) / f"{self.name}_{os.getpid()}.h5"
         try:
             write_hdf5(spare, [self.recording()])
         except (HissError, OSError):
-            return HissError(f"{self.path}: {failed}; the {len(self)} frames are lost")
-        return HissError(f"{self.path}: {failed}; the {len(self)} frames are safe in {spare}")
+            return HissError(f"{what}; the {len(self)} frames are lost")
+        return HissError(f"{what}; the {len(self)} frames are safe in {spare}")

@@ -59,6 +59,8 @@ def _reason(path: str, error: Exception) -> str:
         ports = [port.path for port in list_ports()]
         found = f"there are: {', '.join(ports)}" if ports else "no serial port is there at all"
         return f"{path} does not exist; {found}. Is the board plugged in? See: hiss ports"
+    if os.path.isfile(path):
+        return f"{path} is a file, not a serial port; to take it for what a board sent: --source file:{path}"
     if number in (errno.EACCES, errno.EPERM):
         return f"{path}: no permission; on Linux: sudo usermod -aG dialout $USER, then log in again"
     if number in (errno.EBUSY, errno.EAGAIN, errno.EWOULDBLOCK) or "exclusively lock" in str(error):

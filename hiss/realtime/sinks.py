@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -86,20 +87,27 @@ class CsvOut(Sink):
         self.header = ["time (s)", "seq", *(f"{p.name} ({p.unit})" if p.unit else p.name for p in outputs), "lat_us"]
 
     def __enter__(self) -> CsvOut:
-        try:
+        with self._named():
             self._file = open(self.path, "w", encoding="utf-8", buffering=1)
-        except OSError as error:
-            raise HissError(f"{self.path} cannot be written: {error.strerror}") from error
-        self._file.write(",".join(self.header) + "\n")
+            self._file.write(",".join(self.header) + "\n")
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        with self._named():
+            self._file.close()
 
     def estimate(self, estimate: Estimate) -> None:
         """Write the row."""
         values = ",".join(f"{y:.9g}" for y in estimate.y.tolist())
-        self._file.write(f"{estimate.t:.6f},{estimate.seq},{values},{estimate.latency_ns / 1e3:.1f}\n")
+        with self._named():
+            self._file.write(f"{estimate.t:.6f},{estimate.seq},{values},{estimate.latency_ns / 1e3:.1f}\n")
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise HissError(f"{self.path} cannot be written: {error.strerror or error}") from error
 
 
 class EventLines(Sink):

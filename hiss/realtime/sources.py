@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from hiss.errors import DeviceLostError, PortError
+from hiss.errors import DeviceLostError, FormatError, PortError
 from hiss.realtime.serial_port import open_port
 
 TICK_S = 0.1
@@ -78,6 +78,8 @@ class FileSource:
         self._fd = -1
 
     def __enter__(self) -> FileSource:
+        if os.path.isdir(self.name):
+            raise PortError(f"{self.name} cannot be read: it is a folder")
         try:
             self._fd = os.open(self.name, os.O_RDONLY)
         except OSError as error:
@@ -109,6 +111,8 @@ class CallableSource:
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         while (data := self._read()) is not None:
+            if not isinstance(data, bytes):
+                raise FormatError(f"{self.name} gave a {type(data).__name__}; expected bytes, or None at the end")
             yield time.monotonic_ns(), data
 
 

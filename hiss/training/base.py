@@ -59,7 +59,7 @@ def honest_shift(model: ARNetModel, strength: float, parts: Seq[Sequence], folds
         edges = np.linspace(0, len(part.x), folds + 1).astype(int)
         for first, last in itertools.pairwise(edges):
             kept = [s if j != i else s[(s < first) | (s >= last)] for j, s in enumerate(steps)]
-            if not sum(map(len, kept)):
+            if first == last or not sum(map(len, kept)):
                 continue
             rows = ((p.x[:, : model.n_channels], p.y, s) for p, s in zip(parts, kept, strict=True))
             weight, bias = normal_equations(rows, model.ages).solve(strength)

@@ -25,7 +25,7 @@ from torch import nn
 
 from hiss.dataset import Batch, Windows
 from hiss.errors import TrainingError
-from hiss.files import write_bytes, write_text
+from hiss.files import write_together
 from hiss.program.storage import pack_tensors, read, unpack_tensors
 from hiss.training.learner import Learner
 from hiss.training.run import LAST, LOG
@@ -149,8 +149,7 @@ def _checkpoint(learner: Learner, book: Book, rng: np.random.Generator, best: nn
         "rng": rng.bit_generator.state,
         "options": learner.options.to_json(),
     }
-    write_bytes(out / LAST, pack_tensors("checkpoint", header, arrays))
-    write_text(out / LOG, book.log())
+    write_together({out / LAST: pack_tensors("checkpoint", header, arrays), out / LOG: book.log().encode()})
 
 
 def _restore(learner: Learner, book: Book, rng: np.random.Generator, best: nn.Module, out: Path | None) -> nn.Module:

@@ -10,6 +10,7 @@ Same seed, same data, same settings: same bytes of best.safetensors. Loading run
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from torch import nn
 
 from hiss.dataset import Scaling
 from hiss.errors import ProgramError
-from hiss.files import write_bytes, write_text
+from hiss.files import write_together
 from hiss.models.arnet import ARNet
 from hiss.models.blocks import S4D
 from hiss.models.residual import Residual
@@ -73,9 +74,10 @@ class Run:
         return pack_tensors("run", self.header(), arrays)
 
     def save(self, directory: str | Path) -> None:
-        """Write best.safetensors and run.json, each wholly or not at all. Raises HissError."""
-        write_bytes(Path(directory) / BEST, self.pack())
-        write_text(Path(directory) / ABOUT, json.dumps(self.about | self.header(), indent=1) + "\n")
+        """Write best.safetensors and run.json, both or none. Raises HissError."""
+        folder, about = Path(directory), self.about | self.header()
+        text = json.dumps(about | {"sha256": _seal(about)}, indent=1) + "\n"
+        write_together({folder / BEST: self.pack(), folder / ABOUT: text.encode()})
 
     @staticmethod
     def load(directory: str | Path) -> Run:
@@ -86,7 +88,7 @@ class Run:
             run = _assembled(header, arrays)
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
             raise ProgramError(f"{path}: its header does not fit its content ({error})") from error
-        run.about = _read_about(Path(directory) / ABOUT, header)
+        run.about = _beside_model(Path(directory) / ABOUT, header)
         return run
 
     def estimate(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -131,13 +133,26 @@ def _check_size(spec: Any, total: int) -> None:
         raise ValueError(f"the model needs more than {need} weights, the file has {total}")
 
 
-def _read_about(path: Path, header: dict[str, Any]) -> dict[str, Any]:
-    """What run.json says beside the header; where it disagrees with the model, one of the two was changed."""
+def read_about(path: Path) -> dict[str, Any]:
+    """All that a run.json says. Raises ProgramError when it is missing, damaged or was changed."""
+    data = read(path)
     try:
-        about = json.loads(read(path))
-        same = all(about.pop(key) == value for key, value in json.loads(json.dumps(header)).items())
-    except (ValueError, AttributeError, KeyError, RecursionError) as error:
-        raise ProgramError(f"{path}: damaged ({error!r}); copy the run again") from error
-    if not same:
+        about = dict(json.loads(data))
+        whole = about.pop("sha256") == _seal(about)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ProgramError(f"{path}: damaged ({str(error)[:80]}); copy the run again") from error
+    if not whole:
+        raise ProgramError(f"{path}: its content does not match its checksum, a byte has changed; copy the run again")
+    return about
+
+
+def _seal(about: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
+def _beside_model(path: Path, header: dict[str, Any]) -> dict[str, Any]:
+    """What run.json says beside the header; where it disagrees with the model, they are of two runs."""
+    about = read_about(path)
+    if any(about.pop(key, None) != value for key, value in json.loads(json.dumps(header)).items()):
         raise ProgramError(f"{path}: does not belong to {BEST} beside it; copy the whole run again")
-    return dict(about)
+    return about

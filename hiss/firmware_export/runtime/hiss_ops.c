@@ -130,11 +130,19 @@ static float hiss_clip(float x, float lo, float hi) { return x > lo ? (x < hi ? 
 
 /* ---- Input ---- */
 
-void hiss_tare_f32(float *mean, const float *x, size_t seen, size_t n)
+static bool hiss_finite(float x) { return hiss_abs(x) <= 3.40282347e38f; } /* false for NaN too */
+
+bool hiss_tare_f32(float *mean, const float *x, size_t seen, size_t n)
 {
+    for (size_t i = 0; i < n; ++i) {
+        if (!hiss_finite(x[i])) {
+            return false;
+        }
+    }
     for (size_t i = 0; i < n; ++i) {
         mean[i] = seen == 0 ? x[i] : mean[i] + (x[i] - mean[i]) / (float)(seen + 1);
     }
+    return true;
 }
 
 void hiss_input_f32(float *z, const float *x, const float *offset, const float *scale, const float *lo, const float *hi,

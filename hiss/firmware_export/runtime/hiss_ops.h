@@ -46,8 +46,9 @@ float hiss_sigmoid(float x);
 float hiss_log1p(float x);
 float hiss_rsqrt(float x);
 
-/* Tare.  mean <- mean + (x - mean) / (seen + 1), the mean of the samples so far: no sum that could overflow. */
-void hiss_tare_f32(float *mean, const float *x, size_t seen, size_t n);
+/* Tare.  mean <- mean + (x - mean) / (seen + 1), the mean of the samples so far: no sum that could overflow.
+   False, and nothing changed, where a channel of x is not finite: such a sample does not count. */
+bool hiss_tare_f32(float *mean, const float *x, size_t seen, size_t n);
 /* z = (clip(x, lo, hi) - offset) * scale.  A NaN becomes lo, so that no state is ever lost to one bad sample. */
 void hiss_input_f32(float *z, const float *x, const float *offset, const float *scale, const float *lo, const float *hi,
                     size_t n);
