@@ -173,6 +173,20 @@ def choose_targets(recording: Recording, targets: str | Sequence[str]) -> Record
     )
 
 
+def choose_inputs(recording: Recording, patterns: Sequence[str]) -> Recording:
+    """The recording with only those channels that `patterns` name (names or such as m*), in its own order.
+
+    No pattern: all of them. Raises RecordingError for one that no channel fits.
+    """
+    names = [channel.name for channel in recording.channels]
+    fits = {p: {n for n in names if n == p or fnmatch.fnmatchcase(n, p)} for p in patterns}
+    for pattern, found in fits.items():
+        if not found:
+            raise RecordingError(f"{recording.name}: no channel named {pattern!r}; {_nearest(pattern, names)}")
+    kept = [i for i, name in enumerate(names) if not fits or any(name in found for found in fits.values())]
+    return dataclasses.replace(recording, x=recording.x[:, kept], channels=tuple(recording.channels[i] for i in kept))
+
+
 def check_channels(recording: Recording, expected: Sequence[str]) -> None:
     """Raise RecordingError unless the recording's channels are the expected ones in the expected order."""
     have, want = [c.name for c in recording.channels], list(expected)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hiss.errors import MismatchError, RecordingError
 from hiss.metrics import nmse, r2, rmse
 from hiss.program import Program, interpreter, sequence
-from hiss.recording import Recording, check_channels, choose_targets
+from hiss.recording import Recording, check_channels, choose_inputs, choose_targets
 
 Floats = NDArray[np.floating[Any]]
 Estimator = Callable[[Floats], Floats]
@@ -65,7 +65,8 @@ def ready(program: Program, recordings: Seq[Recording]) -> list[Recording]:
     """
     prepared = []
     for recording in recordings:
-        r = choose_targets(recording, [port.name for port in program.outputs]).resampled(program.rate_hz)
+        r = choose_targets(recording, [port.name for port in program.outputs])
+        r = choose_inputs(r, program.provenance.get("inputs", ())).resampled(program.rate_hz)
         try:
             check_channels(r, [port.name for port in program.inputs])
         except RecordingError as error:

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from hiss.errors import RecordingError
-from hiss.recording import Channel, Recording, align, check_channels, choose_targets, make_channels, split
+from hiss.recording import (
+    Channel,
+    Recording,
+    align,
+    check_channels,
+    choose_inputs,
+    choose_targets,
+    make_channels,
+    split,
+)
 
 
 def session(name: str = "walk", n: int = 100, split: str | None = None, **changes: object) -> Recording:
@@ -163,3 +172,12 @@ def test_streams_that_do_not_overlap_are_refused() -> None:
     x = np.zeros((5, 1))
     with pytest.raises(RecordingError, match="b starts at 100 s, a ended at 4 s"):
         align({"a": (np.arange(5.0), x, ["v"], [""]), "b": (np.arange(100.0, 105.0), x, ["w"], [""])}, 10)
+
+
+def test_inputs_are_chosen_by_name_or_pattern_in_the_order_of_the_recording():
+    r = session(channels=make_channels(["m0_x", "qx", "m0_y"]))
+    assert [c.name for c in choose_inputs(r, ["m*"]).channels] == ["m0_x", "m0_y"]
+    np.testing.assert_array_equal(choose_inputs(r, ["m0_y", "m0_x"]).x, r.x[:, [0, 2]])
+    assert choose_inputs(r, []).channels == r.channels
+    with pytest.raises(RecordingError, match="zz"):
+        choose_inputs(r, ["zz*"])

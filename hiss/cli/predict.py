@@ -15,7 +15,7 @@ from hiss.errors import MismatchError
 from hiss.files import atomic_path
 from hiss.program import Program
 from hiss.realtime.match import match_columns
-from hiss.recording import Recording, read_recordings
+from hiss.recording import Recording, choose_inputs, read_recordings
 
 
 @click.command()
@@ -42,7 +42,7 @@ def command(model: Path, file: Path, out: Path | None, trial: str | None, rate_h
         if not recordings:
             raise click.UsageError(f"{file} has no recording {trial!r}; it has: {', '.join(names)}")
     rows: list[list[str]] = []
-    for recording in recordings:
+    for recording in (choose_inputs(r, program.provenance.get("inputs", ())) for r in recordings):
         columns = _columns(recording, program)
         at_rate = recording.resampled(program.rate_hz)
         y = program.predict(at_rate.x[:, columns])

@@ -39,6 +39,7 @@ class Settings:
 
     files: tuple[str, ...] = ()
     target: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()  # names or patterns; none = every channel that is not a target
     rate: float | None = None  # Hz; None = that of the recordings
     period: int | None = None  # samples per estimate; None = about a tenth of a second
     out: str | None = None
@@ -142,6 +143,7 @@ def option_value(text: str) -> tuple[str, float]:
 KINDS: dict[str, type] = {
     "files": tuple,
     "target": tuple,
+    "inputs": tuple,
     "rate": float,
     "period": int,
     "out": str,

@@ -27,6 +27,7 @@ FINE_TUNING = {"steps": 300, "lr": 5e-4, "ssm_lr": 2e-4}
 @click.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--target", multiple=True, help="What to estimate: a name, several (repeat, or commas), or vel_*.")
+@click.option("--inputs", multiple=True, help="Channels to estimate from, such as m*. [all that are not targets]")
 @click.option("--rate", type=Positive(), metavar="HZ", help="Sample rate in Hz. [that of the files]")
 @click.option("--period", type=click.IntRange(min=1), help="Samples per estimate. [about 0.1 s]")
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder. [runs/TARGET]")
@@ -89,6 +90,7 @@ def _train(settings: Settings, start: Path | None, resume: Path | None, as_json:
             spec,
             train,
             settings.target,
+            inputs=settings.inputs,
             rate_hz=settings.rate,
             tare=tare,
             options=options,
@@ -136,12 +138,15 @@ def _asked(files: tuple[Path, ...], given: dict[str, Any], sets: tuple[str, ...]
     if isinstance(keys.get("out"), Path):
         keys["out"] = str(keys["out"])
     settings = usage(settings_from, keys, str(files[0]) if files else "command line")
-    targets = tuple(name.strip() for text in settings.target for name in text.split(",") if name.strip())
+    targets, inputs = (
+        tuple(name.strip() for text in texts for name in text.split(",") if name.strip())
+        for texts in (settings.target, settings.inputs)
+    )
     if not settings.files:
         raise click.UsageError("no recordings: give FILES, or files = [...] in the config")
     if not targets and not start:
         raise click.UsageError("what is to be estimated? Give --target NAME")
-    return dataclasses.replace(settings, target=targets)
+    return dataclasses.replace(settings, target=targets, inputs=inputs)
 
 
 def _resumed(run: Path) -> tuple[Settings, Path | None]:

@@ -34,7 +34,7 @@ from hiss.dataset import (
 from hiss.errors import TrainingError
 from hiss.models.arnet import ARNet, ARNetModel
 from hiss.models.residual import Residual, ResidualModel
-from hiss.recording import Recording, check_channels
+from hiss.recording import Recording, check_channels, choose_inputs, choose_targets
 from hiss.training.base import fit_base, honest_shift, mean_square
 from hiss.training.learner import Frame, Learner
 from hiss.training.loop import Progress, run_loop
@@ -62,6 +62,7 @@ def fit(
     target: str | Seq[str],
     *,
     val: Seq[Recording] | None = None,
+    inputs: Seq[str] = (),
     rate_hz: float | None = None,
     tare: int | None = None,
     options: TrainOptions | None = None,
@@ -76,6 +77,7 @@ def fit(
     """Train `model` (a spec: Residual, Hierarchical, Flat or ARNet) to estimate `target` and give the Run.
 
     train: recordings to learn from; val: to validate on, else those marked "val", else the end of each recording.
+    inputs: names or patterns of the channels to estimate from, none = all that are not targets.
     rate_hz: sample rate to train at, None = that of the recordings; tare: samples at the start of each recording whose
     mean is taken off, None = as they are. out: directory for checkpoints, needed to resume. start: a Run to fine-tune;
     its model and scaling are kept, `model` is then ignored. about: plain data to keep in run.json.
@@ -84,8 +86,10 @@ def fit(
     """
     options = options or TrainOptions()
     say: Say = Progress(progress).say
-    recordings = _recordings(train, target, rate_hz, tare, start)
-    held = prepare(val, target, _rate(recordings), recordings[0].tared) if val else None
+    inputs = list(inputs if start is None else start.provenance.get("inputs", ()))
+    learned, held = ([choose_inputs(choose_targets(r, target), inputs) for r in rs] for rs in (train, val or ()))
+    recordings = _recordings(learned, target, rate_hz, tare, start)
+    held = prepare(held, target, _rate(recordings), recordings[0].tared) if held else held
     data = _data(
         *hold_out(recordings, held, options.val_fraction), model if start is None else start.spec, options, start
     )
@@ -98,7 +102,7 @@ def fit(
         period=spec.period,
         channels=recordings[0].channels,
         targets=recordings[0].targets,
-        provenance=_provenance(recordings, held or [], options, seed, start),
+        provenance=_provenance(recordings, held, options, seed, start) | {"inputs": inputs},
         about=about or {},
     )
     with torch.random.fork_rng():
