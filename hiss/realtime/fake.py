@@ -203,6 +203,6 @@ def _hold(pty: Pty, hold_s: float, stop: Callable[[], bool]) -> None:
     end_s = time.monotonic() + hold_s
     give_up_s = end_s + LEAVE_S
     while pty.open and not stop() and (now_s := time.monotonic()) < give_up_s:
+        time.sleep(0.05)  # the kernel hands a frame on a little later, and until then nothing seems to wait
         if now_s >= end_s and pty.drained():
             return
-        time.sleep(0.02)
