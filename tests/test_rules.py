@@ -16,6 +16,7 @@ EVERYWHERE = {"hiss.errors", "hiss.files", "hiss.__version__"}
 
 MAY_IMPORT = {  # room -> rooms of hiss that it may import beside itself
     "program": set(),
+    "quantization": {"program", "recording"},
     "firmware_export": {"program", "recording"},
     "engines": {"program", "firmware_export"},
     "realtime": {"program", "recording", "recording_csv", "resample", "engines"},
@@ -23,7 +24,10 @@ MAY_IMPORT = {  # room -> rooms of hiss that it may import beside itself
     "training": {"models", "recording", "dataset", "metrics", "ridge", "program.storage"},
     "folding": {"models", "program", "dataset", "recording", "training"},
 }
-WITHOUT_TORCH = ("program", "firmware_export", "engines", "realtime", "recording.py", "resample.py", "dataset.py")
+WITHOUT_TORCH = (
+    *("program", "quantization", "firmware_export", "engines", "realtime"),
+    *("recording.py", "resample.py", "dataset.py"),
+)
 ONE_FILE_EACH = ("onnx", "flatbuffers", "tflite_runtime", "serial", "matplotlib", "unicorn", "h5py")
 
 

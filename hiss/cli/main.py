@@ -14,6 +14,7 @@ VERBS = {
     "evaluate": "score a run on its test recordings",
     "predict": "estimates of a recording, as CSV",
     "fold": "a trained run as a recurrent program (.hiss)",
+    "quantize": "a program in integers that cannot overflow",
     "inspect": "equations and bill of a program",
     "export": "a program as C sources",
     "live": "estimates from a sensor on a serial port",

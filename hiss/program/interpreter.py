@@ -2,8 +2,8 @@
 
 u, x: (..., n) values, leading axes are a batch;  h: state, (..., H, N);  S: steps of a stage on axis -2.
 An op without memory is one function of its values, for a step and for a sequence alike. An op with memory is two:
-`update` makes the next state, `read` the value. All states commit together at the end of the step: Delay and Fir read
-what was there before it, Diagonal and Selective the state that the step has made.
+`update` makes the next state, `read` the value: Delay and Fir read what was there before the step, Diagonal and
+Selective the state that it has made. When each runs stands in schedule.py.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from hiss.program import ops as o
+from hiss.program import schedule
 from hiss.program.program import Program, Stage
+from hiss.program.schedule import Array, State, Values, fresh, input_op, named, state_of, tared
 
-Array = NDArray[Any]
-State = dict[str, Array]
-Values = dict[str, Array]
+__all__ = ["Array", "State", "Values", "cast", "init_state", "input_op", "named", "reset", "state_of", "step", "tared"]
 
 
 def cast(program: Program, dtype: DTypeLike) -> Program:
-    """The program with its constants in the arithmetic of `dtype` (float32 or float64)."""
+    """The program with its constants in the arithmetic of `dtype` (float32 or float64), without number formats."""
     real = np.dtype(dtype)
     modes = np.result_type(real, np.complex64)
 
@@ -43,7 +43,7 @@ def cast(program: Program, dtype: DTypeLike) -> Program:
         dataclasses.replace(stage, every=tuple(map(op, stage.every)), last=tuple(map(op, stage.last)))
         for stage in program.stages
     )
-    return dataclasses.replace(program, stages=stages)
+    return dataclasses.replace(program, stages=stages, formats=None)
 
 
 # ---- ops without memory ----------------------------------------------------------------------------------
@@ -187,72 +187,6 @@ def input_value(op: o.Input, tare: Array, x: Array) -> Array:
     return (np.fmin(np.fmax(x - tare, op.lo), op.hi) - op.offset) * np.exp2(-op.shift).astype(op.offset.dtype)
 
 
-def input_op(program: Program) -> o.Input:
-    """The op that reads the sample."""
-    op = program.stages[0].every[0]
-    assert isinstance(op, o.Input)  # validate() has seen to it
-    return op
-
-
-def tared(state: State) -> bool:
-    """True once the tare has been measured, or there is none."""
-    return int(state["tare.left"]) == 0
-
-
-# ---- a step ----------------------------------------------------------------------------------------------
-
-
-def init_state(program: Program, batch: tuple[int, ...] = ()) -> State:
-    """Fresh state, the tare not yet measured. Keys: `<value>.<part>`, `phase.<stage>`, `tare.mean` and `tare.left`."""
-    op = input_op(program)
-    mean = np.zeros((*batch, len(op.offset)), op.offset.dtype)
-    return {"tare.mean": mean, "tare.left": np.array(op.tare), **_reset_state(program, batch)}
-
-
-def reset(program: Program, state: State) -> State:
-    """Fresh state that keeps the tare."""
-    batch = state["tare.mean"].shape[:-1]
-    return {"tare.mean": state["tare.mean"], "tare.left": state["tare.left"], **_reset_state(program, batch)}
-
-
-def _reset_state(program: Program, batch: tuple[int, ...]) -> State:
-    dtype, width = input_op(program).offset.dtype, program.widths
-    state: State = {f"phase.{i}": np.array(0) for i in range(len(program.stages))}
-    for _, _, op in program.ops():
-        state |= named(op, initial(op, width[op.reads[0]] if op.reads else 0, dtype, batch))
-    return state
-
-
-def named(op: o.Op, parts: State) -> State:
-    """The parts of one op's state under the names they have in the program's."""
-    return {f"{op.out}.{part}": array for part, array in parts.items()}
-
-
-def state_of(op: o.Op, state: State) -> State:
-    """The parts of one op's state."""
-    prefix = op.out + "."
-    return {key[len(prefix) :]: array for key, array in state.items() if key.startswith(prefix)}
-
-
-def step(program: Program, state: State, x: Array) -> tuple[Array | None, State]:
-    """One sample x (..., C) in raw units -> (estimate (..., D) or None, next state). No argument is changed."""
-    op = input_op(program)
-    x = np.asarray(x, op.offset.dtype)
-    if not tared(state):
-        return None, tare_step(op, state, x)
-    values = {op.out: input_value(op, state["tare.mean"], x)}
-    state = dict(state)
-    for i, stage in enumerate(program.stages):
-        complete = int(state[f"phase.{i}"]) == stage.period - 1
-        values, changed = stage_step(program, stage, state, values, complete)
-        state |= changed
-        state[f"phase.{i}"] = np.array(0 if complete else int(state[f"phase.{i}"]) + 1)
-        if not complete:
-            return None, state
-        values = {name: values[name] for name in stage.hands}
-    return np.concatenate(list(values.values()), axis=-1), state
-
-
 def tare_step(op: o.Input, state: State, x: Array) -> State:
     """The state after one more sample x (..., C) of the tare; one that is not finite (in any batch) does not count."""
     if not np.isfinite(x).all():
@@ -264,36 +198,59 @@ def tare_step(op: o.Input, state: State, x: Array) -> State:
     return {**state, "tare.mean": mean, "tare.left": np.array(left - 1)}
 
 
+# ---- a step ----------------------------------------------------------------------------------------------
+
+
+class Floating:
+    """The arithmetic of this file, in the type of the program's constants, for schedule.step."""
+
+    def __init__(self, program: Program):
+        self.dtype = input_op(program).offset.dtype
+
+    def initial(self, op: o.Op, width: int, batch: tuple[int, ...]) -> State:
+        """The state of one op after reset."""
+        return initial(op, width, self.dtype, batch)
+
+    def evaluate(self, op: o.Op, values: Values) -> Array:
+        """The value of an op without memory."""
+        return EVALUATE[type(op)](op, values)
+
+    def update(self, op: o.Op, state: State, values: Values) -> State:
+        """The state after a step."""
+        return update(op, state, values)
+
+    def read(self, op: o.Op, before: State, after: State, values: Values) -> Array:
+        """The value of an op with memory."""
+        return read(op, before, after, values)
+
+    def input_value(self, op: o.Input, state: State, x: Array) -> Array:
+        """z of a raw sample."""
+        return input_value(op, state["tare.mean"], x)
+
+    def tare_step(self, op: o.Input, state: State, x: Array) -> State:
+        """The state after one more sample of the tare."""
+        return tare_step(op, state, x)
+
+
+def init_state(program: Program, batch: tuple[int, ...] = ()) -> State:
+    """Fresh state, the tare not yet measured. Keys: `<value>.<part>`, `phase.<stage>`, `tare.mean` and `tare.left`."""
+    op = input_op(program)
+    mean = np.zeros((*batch, len(op.offset)), op.offset.dtype)
+    return {"tare.mean": mean, "tare.left": np.array(op.tare), **fresh(program, Floating(program), batch)}
+
+
+def reset(program: Program, state: State) -> State:
+    """Fresh state that keeps the tare."""
+    batch = state["tare.mean"].shape[:-1]
+    kept = {"tare.mean": state["tare.mean"], "tare.left": state["tare.left"]}
+    return {**kept, **fresh(program, Floating(program), batch)}
+
+
+def step(program: Program, state: State, x: Array) -> tuple[Array | None, State]:
+    """One sample x (..., C) in raw units -> (estimate (..., D) or None, next state). No argument is changed."""
+    return schedule.step(program, Floating(program), state, np.asarray(x, input_op(program).offset.dtype))
+
+
 def stage_step(program: Program, stage: Stage, state: State, values: Values, complete: bool) -> tuple[Values, State]:
     """One step of a stage: the values it made, and the states that changed."""
-    values = dict(values)
-    feedback: list[o.Op] = []
-    changed: State = {}
-    for op in stage.ops:
-        reading = complete or op in stage.every
-        if op.remembers and not isinstance(op, o.Input):
-            before = state_of(op, state)
-            if isinstance(op, o.Delay):
-                after = before
-                feedback.append(op)
-            else:
-                after = update(op, before, values)
-                changed |= named(op, after)
-            if reading:
-                values[op.out] = read(op, before, after, values)
-        elif reading and not isinstance(op, o.Input):
-            values[op.out] = EVALUATE[type(op)](op, values)
-    for op in feedback:  # the input of a Delay may have been made after it
-        changed |= named(op, update(op, state_of(op, state), values))
-    if complete:
-        changed |= _restarted(program, stage, state["tare.mean"].shape[:-1])
-    return values, changed
-
-
-def _restarted(program: Program, stage: Stage, batch: tuple[int, ...]) -> State:
-    dtype, width = input_op(program).offset.dtype, program.widths
-    state: State = {}
-    for op in stage.ops:
-        if getattr(op, "restart", False):
-            state |= named(op, initial(op, width[op.reads[0]], dtype, batch))
-    return state
+    return schedule.stage_step(program, Floating(program), stage, state, values, complete)

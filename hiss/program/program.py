@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from hiss.program import storage
+from hiss.program.formats import Formats, check_formats
 from hiss.program.ops import Op
 from hiss.program.validate import validate, widths
 
@@ -53,6 +54,8 @@ class Stage:
 class Program:
     """inputs and outputs, the sample rate in Hz, stages, and where it all came from.
 
+    formats: the number formats of an integer program (formats.py); None for floating point.
+
     Made programs are valid: constructing one that is not raises ProgramError.
     """
 
@@ -61,9 +64,11 @@ class Program:
     rate_hz: float
     stages: tuple[Stage, ...]
     provenance: dict[str, Any] = field(default_factory=dict)
+    formats: Formats | None = None
 
     def __post_init__(self) -> None:
         validate(self)
+        check_formats(self)
 
     @property
     def period(self) -> int:

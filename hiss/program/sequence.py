@@ -6,6 +6,8 @@ the numbers are those of step() but for the order of sums in matrix products.   
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from hiss.program import interpreter as it
@@ -21,10 +23,14 @@ def predict(program: Program, x: Array) -> Array:
     return run(program, it.init_state(program, x.shape[:-2]), x)[0]
 
 
-def run(program: Program, state: State, x: Array) -> tuple[Array, State]:
+Observer = Callable[[str, Array], None]
+
+
+def run(program: Program, state: State, x: Array, observe: Observer | None = None) -> tuple[Array, State]:
     """step() over x (..., T, C): estimates (..., n, D) and the state after the last sample.
 
-    Ops without memory run on the whole sequence at once, so sums may be ordered otherwise than in step().
+    Ops without memory run on the whole sequence at once, so sums may be ordered otherwise than in step(). observe is
+    given each value with its name, (..., S, n).
     """
     op = it.input_op(program)
     x = np.asarray(x, op.offset.dtype)
@@ -32,20 +38,22 @@ def run(program: Program, state: State, x: Array) -> tuple[Array, State]:
         state, x = it.tare_step(op, state, x[..., 0, :]), x[..., 1:, :]
     values = {op.out: it.input_value(op, state["tare.mean"][..., None, :], x)}
     state = dict(state)
+    observe = observe or (lambda name, value: None)
+    observe(op.out, values[op.out])
     for i, stage in enumerate(program.stages):
-        values, changed = _stage_run(program, i, state, values)
+        values, changed = _stage_run(program, i, state, values, observe)
         state |= changed
         values = {name: values[name] for name in stage.hands}
     return np.concatenate(list(values.values()), axis=-1), state
 
 
-def _stage_run(program: Program, index: int, state: State, values: Values) -> tuple[Values, State]:
+def _stage_run(program: Program, index: int, state: State, values: Values, observe: Observer) -> tuple[Values, State]:
     """All steps of one stage; the values that come back stand at its last steps only."""
     stage = program.stages[index]
     phase, steps = int(state[f"phase.{index}"]), next(iter(values.values())).shape[-2]
     ends = slice(stage.period - 1 - phase, None, stage.period)
     if _has_feedback(stage):
-        return _stage_by_steps(program, index, state, values)
+        return _stage_by_steps(program, index, state, values, observe)
     values, changed = dict(values), {f"phase.{index}": np.array((phase + steps) % stage.period)}
     at_ends: Values = {name: value[..., ends, :] for name, value in values.items()}
     for op in stage.ops:
@@ -63,6 +71,7 @@ def _stage_run(program: Program, index: int, state: State, values: Values) -> tu
         if not last:
             values[op.out] = y
         at_ends[op.out] = y[..., ends, :] if not last or op.remembers else y
+        observe(op.out, at_ends[op.out] if last else y)
     return at_ends, changed
 
 
@@ -88,7 +97,9 @@ def _has_feedback(stage: Stage) -> bool:
     return False
 
 
-def _stage_by_steps(program: Program, index: int, state: State, values: Values) -> tuple[Values, State]:
+def _stage_by_steps(
+    program: Program, index: int, state: State, values: Values, observe: Observer
+) -> tuple[Values, State]:
     stage = program.stages[index]
     steps, state = next(iter(values.values())).shape[-2], dict(state)
     handed: list[Values] = []
@@ -97,6 +108,9 @@ def _stage_by_steps(program: Program, index: int, state: State, values: Values) 
         complete = phase == stage.period - 1
         made, changed = it.stage_step(program, stage, state, {n: v[..., t, :] for n, v in values.items()}, complete)
         state |= {**changed, f"phase.{index}": np.array(0 if complete else phase + 1)}
+        for op in stage.ops:
+            if op.out in made and not isinstance(op, o.Input):
+                observe(op.out, made[op.out][..., None, :])
         if complete:
             handed.append({name: made[name] for name in stage.hands})
     width, batch = program.widths, state["tare.mean"].shape[:-1]

@@ -20,6 +20,7 @@ from safetensors.numpy import save as save_tensors
 
 from hiss.errors import ProgramError
 from hiss.files import write_bytes
+from hiss.program import formats
 from hiss.program.ops import OPS, Op
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ def pack(program: Program) -> bytes:
         "stages": stages,
         "provenance": program.provenance,
     }
+    if program.formats is not None:  # a floating point program has the bytes that it had before there were formats
+        header["formats"] = formats.to_json(program.formats)
     return pack_tensors("program", header, tensors)
 
 
@@ -119,7 +122,8 @@ def unpack(data: bytes, name: str = "program") -> Program:
             for stage in header["stages"]
         )
         inputs, outputs = (tuple(_port_from_json(port) for port in header[key]) for key in ("inputs", "outputs"))
-        return Program(inputs, outputs, float(header["rate_hz"]), stages, header["provenance"])
+        held = formats.from_json(header["formats"]) if "formats" in header else None
+        return Program(inputs, outputs, float(header["rate_hz"]), stages, header["provenance"], held)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ProgramError(f"{name}: its header does not describe a program ({error!r})") from error
 

@@ -1,0 +1,130 @@
+"""How an integer program says its number formats: powers of two.   number = integer 2^-frac_bits.
+
+Formats lie beside the ops of a Program, by value and part: formats["low.embed"]["weights"]. A part is a field of the op
+("out" is its value) or a state. The constants themselves stay floating point numbers; their integers follow by
+rounding half up, and every shift is the difference of two formats.   H: channels;  N: modes per channel.
+
+    Input      x (C,) raw sample, 16 or 32 bits; offset (C,) the grid of offset, range and tare; out
+    Affine     weights (n_out,), 8 or 16 bits: frac_bits of the ROW'S SUM, so W_ij has frac_bits[i] - (those of x_j)
+    Diagonal   a (H, N, 2), 16 bits: of Re and Im of 1 - a;  h (H, N), 16 or 32 bits;  c (H,): of the channel's sum
+    Fir        taps (H,), 8 or 16 bits: of the channel's sum
+    Selective  a (H, N) of |a|;  h (H,) 32 bits;  d (H,)
+    Norm       gain (n,), 16 bits: of the sum
+    all        out (n,), 16 bits
+
+Formats of sums instead of weights: what is added up has one format, so no term is ever shifted on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hiss.errors import ProgramError
+from hiss.program import ops as o
+from hiss.program.ops import Index
+
+if TYPE_CHECKING:
+    from hiss.program.program import Program
+
+WIDTHS = (8, 16, 32)
+LARGEST_FRAC_BITS = 62
+
+
+@dataclass(frozen=True, eq=False)
+class Format:
+    """`bits` wide, signed; frac_bits per channel (row, mode: see the table above)."""
+
+    bits: int
+    frac_bits: Index
+
+    @property
+    def limit(self) -> int:
+        """The largest integer; the least is -limit - 1."""
+        return int(2 ** (self.bits - 1) - 1)
+
+
+Formats = Mapping[str, Mapping[str, Format]]
+
+STATE_BITS = (16, 32)
+_PARTS: dict[type[o.Op], dict[str, tuple[int, ...]]] = {  # part -> widths that it may have
+    o.Input: {"x": (16, 32), "offset": (32,)},
+    o.Affine: {"weights": (8, 16)},
+    o.Diagonal: {"a": (16,), "h": STATE_BITS, "c": (16,)},
+    o.Fir: {"taps": (8, 16)},
+    o.Selective: {"a": (16,), "h": (32,), "d": (16,)},
+    o.Norm: {"gain": (16,)},
+}
+
+
+def check_formats(program: Program) -> None:
+    """Raise ProgramError where formats are missing, too many, or of the wrong shape or width."""
+    formats, width = program.formats, program.widths
+    if formats is None:
+        return
+    names = {op.out for _, _, op in program.ops()}
+    if set(formats) != names:
+        raise ProgramError(f"formats of {sorted(set(formats) ^ names)[:3]} do not fit the ops; expected one per value")
+    for _, _, op in program.ops():
+        held, shapes = formats[op.out], _shapes(op, width[op.out])
+        if set(held) != set(shapes):
+            raise ProgramError(f"{op.out!r}: formats for {sorted(held)}; expected {sorted(shapes)}")
+        for part, shape in shapes.items():
+            _check(f"{op.out}: format of {part}", held[part], shape, {"out": (16,), **_PARTS.get(type(op), {})}[part])
+    _check_uniform(program, formats)
+
+
+def _shapes(op: o.Op, width: int) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("out", *_PARTS.get(type(op), {})), (width,))
+    if isinstance(op, o.Diagonal):
+        shapes |= {"a": (*op.a.shape, 2), "h": op.a.shape}
+    if isinstance(op, o.Selective):
+        shapes |= {"a": op.a.shape}
+    return shapes
+
+
+def _check(name: str, held: Format, shape: tuple[int, ...], widths: tuple[int, ...]) -> None:
+    frac = held.frac_bits
+    if held.bits not in widths:
+        raise ProgramError(f"{name} has {held.bits} bits; expected {' or '.join(map(str, widths))}")
+    if np.shape(frac) != shape or frac.dtype.kind != "i":
+        raise ProgramError(f"{name} has shape {np.shape(frac)}, {frac.dtype}; expected integers of shape {shape}")
+    if np.any(np.abs(frac) > LARGEST_FRAC_BITS):
+        raise ProgramError(f"{name} has frac_bits beyond {LARGEST_FRAC_BITS}")
+
+
+def _check_uniform(program: Program, formats: Formats) -> None:
+    """What adds up over channels needs one format for them all."""
+    for _, _, op in program.ops():
+        names = (op.input,) if isinstance(op, o.Norm) else (op.b, op.c) if isinstance(op, o.Selective) else ()
+        for name in names:
+            if np.ptp(formats[name]["out"].frac_bits):
+                raise ProgramError(f"{op.out!r} adds up the channels of {name!r}, which have different formats")
+
+
+def to_json(formats: Formats) -> dict[str, Any]:
+    """Plain numbers and lists."""
+    return {
+        name: {part: {"bits": f.bits, "frac_bits": f.frac_bits.tolist()} for part, f in parts.items()}
+        for name, parts in formats.items()
+    }
+
+
+def from_json(data: Any) -> dict[str, dict[str, Format]]:
+    """The reverse; raises ValueError, TypeError or KeyError for what is not formats."""
+
+    def made(entry: dict[str, Any]) -> Format:
+        frac = np.asarray(entry["frac_bits"])
+        if frac.dtype.kind != "i":
+            raise ValueError("frac_bits that are not integers")
+        return Format(int(entry["bits"]), frac.astype(np.int64))
+
+    return {name: {part: made(entry) for part, entry in parts.items()} for name, parts in data.items()}
+
+
+def uniform(frac_bits: int, width: int, bits: int = 16) -> Format:
+    """One format for all channels of a value."""
+    return Format(bits, np.full(width, frac_bits, np.int64))
