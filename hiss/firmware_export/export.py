@@ -47,6 +47,8 @@ def export_c(program: Program, folder: str | Path, name: str = "model") -> CExpo
     file cannot be written.
     """
     check_model_name(name)
+    if program.formats is not None:
+        raise ExportError("the program has number formats, and this release writes float32 C; export the one before")
     folder = Path(folder)
     model = Model(program, name)
     texts = texts_of(model)
