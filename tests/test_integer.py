@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from programs import random_program, random_samples
 
+from hiss.engines import Stepper
 from hiss.errors import ExportError, ProgramError
 from hiss.firmware_export.export import export_c
 from hiss.program import Port, Program, Stage, bounds, integer, interpreter, sequence, storage, tables
@@ -373,3 +374,12 @@ def test_hiss_quantize_writes_an_integer_program_and_says_what_it_proved(tmp_pat
     assert facts["proofs"]
     assert all(proof["reach"] < 2 ** (proof["bits"] - 1) for proof in facts["proofs"])
     assert integer.predict(made, x).shape == program.predict(x).shape
+
+
+def test_an_integer_program_is_never_run_in_floating_point_unsaid():
+    """predict gives the integer estimates; the floating point stepper refuses."""
+    program, made, _ = quantized_random(3)
+    x = random_samples(program, 40)
+    np.testing.assert_array_equal(made.predict(x), integer.predict(made, x))
+    with pytest.raises(ProgramError, match="integer program"):
+        Stepper(made)

@@ -7,15 +7,11 @@ import sys
 from pathlib import Path
 
 import click
-import numpy as np
-from numpy.typing import NDArray
 
+from hiss.cli.columns import model_inputs
 from hiss.cli.stream import Positive, open_model
-from hiss.errors import MismatchError
 from hiss.files import atomic_path
-from hiss.program import Program
-from hiss.realtime.match import match_columns
-from hiss.recording import Recording, choose_inputs, read_recordings
+from hiss.recording import read_recordings
 
 
 @click.command()
@@ -42,10 +38,9 @@ def command(model: Path, file: Path, out: Path | None, trial: str | None, rate_h
         if not recordings:
             raise click.UsageError(f"{file} has no recording {trial!r}; it has: {', '.join(names)}")
     rows: list[list[str]] = []
-    for recording in (choose_inputs(r, program.provenance.get("inputs", ())) for r in recordings):
-        columns = _columns(recording, program)
-        at_rate = recording.resampled(program.rate_hz)
-        y = program.predict(at_rate.x[:, columns])
+    for recording in recordings:
+        at_rate = model_inputs(recording, program).resampled(program.rate_hz)
+        y = program.predict(at_rate.x)
         if not len(y):
             n = program.tare + program.period
             click.echo(f"{recording.name}: {len(at_rate)} samples; the first estimate takes {n}", err=True)
@@ -55,20 +50,6 @@ def command(model: Path, file: Path, out: Path | None, trial: str | None, rate_h
         ]
     header = ["recording", "t (s)", *(f"{p.name} ({p.unit})" if p.unit else p.name for p in program.outputs)]
     _write(out, [header, *rows])
-
-
-def _columns(recording: Recording, program: Program) -> NDArray[np.intp]:
-    """The model's inputs among the channels, by name; a measured output may stand beside them. Raises MismatchError."""
-    columns = match_columns(recording.channels, program.inputs, recording.name)
-    outputs = [port.name for port in program.outputs]
-    surplus = [c.name for i, c in enumerate(recording.channels) if i not in columns and c.name not in outputs]
-    if surplus:
-        raise MismatchError(
-            f"{recording.name}: {len(recording.channels)} channels, but the model takes {len(program.inputs)}; "
-            f"not expected: {', '.join(surplus[:6])}{' ...' if len(surplus) > 6 else ''}. Is it another sensor? "
-            "If not, take these columns out"
-        )
-    return columns
 
 
 def _write(out: Path | None, rows: list[list[str]]) -> None:

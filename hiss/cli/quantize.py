@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from hiss.cli.columns import model_inputs
 from hiss.cli.stream import Positive, open_model
 
 COMPARED_S = 60.0
@@ -58,6 +59,7 @@ def command(
         raise click.UsageError(
             f"{', '.join(map(str, calibrate))}: all recordings are test recordings; calibrate needs others"
         )
+    recordings = [model_inputs(r, program) for r in recordings]
     made, report = quantize(program, recordings, weights=weights, states=states)
     made.save(out)
     errors = _errors(program, made, recordings)

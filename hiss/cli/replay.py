@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
+from hiss.cli.columns import model_inputs
 from hiss.cli.stream import EXIT_CODES, Positive, errors_reported, open_model, run_loop
 from hiss.errors import RecordingError
-from hiss.recording import Recording, choose_inputs, read_recordings
+from hiss.recording import Recording, read_recordings
 
 
 @click.command(epilog=EXIT_CODES)
@@ -56,7 +57,7 @@ def command(
         chosen = choose(read_recordings(file, rate_hz=rate, raw=raw), trial, str(file))
         if out and len(chosen) > 1:
             raise click.UsageError(f"--out holds one recording, but {len(chosen)} are chosen; name one with --trial")
-        for recording in (choose_inputs(r, program.provenance.get("inputs", ())) for r in chosen):
+        for recording in (model_inputs(r, program) for r in chosen):
             sinks: list[Sink] = [EventLines(sys.stderr)]
             if out:
                 sinks.append(CsvOut(out, program.outputs))

@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from hiss.engines.numpy_ops import Action, Part, Values, part
 from hiss.engines.numpy_plan import Buffers, fused
+from hiss.errors import ProgramError
 from hiss.program import Program, Stage, interpreter
 from hiss.program import ops as o
 
@@ -54,6 +55,11 @@ class Stepper:
     """
 
     def __init__(self, program: Program, dtype: DTypeLike = np.float32):
+        if program.formats is not None:
+            raise ProgramError(
+                "an integer program, but this stepper computes in floating point and would give other numbers; "
+                "use program.predict (hiss predict), or step the program it was quantized from"
+            )
         self.program = program
         cast = interpreter.cast(program, dtype)
         self._input = interpreter.input_op(cast)

@@ -101,10 +101,13 @@ class Program:
     def predict(self, x: NDArray[Any], dtype: DTypeLike = np.float32) -> NDArray[Any]:
         """Estimates of whole recordings from fresh state.
 
-        x: (..., T, C) raw samples at rate_hz; returns (..., estimates, D): the numbers that a Stepper gives.
+        x: (..., T, C) raw samples at rate_hz; returns (..., estimates, D): the numbers that a Stepper gives. An
+        integer program is run in integers, whatever `dtype` says.
         """
-        from hiss.program import interpreter, sequence
+        from hiss.program import integer, interpreter, sequence
 
+        if self.formats is not None:
+            return integer.predict(self, x)
         return sequence.predict(interpreter.cast(self, dtype), x)
 
     def save(self, path: str | Path) -> None:
