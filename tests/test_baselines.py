@@ -9,6 +9,7 @@ import pytest
 
 from hiss.baselines import baselines
 from hiss.dataset import prepare
+from hiss.errors import RecordingError
 from hiss.metrics import nmse, r2, rmse
 from hiss.recording import Recording, make_channels, read_recordings, split
 from hiss.ridge import lagged
@@ -41,13 +42,21 @@ def test_metrics_are_what_their_names_say() -> None:
 
 
 def test_windows_are_drawn_as_the_protocol_says() -> None:
-    recordings = [lag_law(300), lag_law(400, 1)]
+    """Of recordings cut to whole periods, and never shorter than one."""
+    recordings = [lag_law(303), lag_law(404, 1)]
     windows = draw(recordings, 10, 200, seed=7, period=5)
     rng = np.random.default_rng(7)
     for window in windows:
         r = recordings[rng.integers(2)]
-        first = rng.integers(0, len(r) - 200 + 1)
+        first = rng.integers(0, len(r) // 5 * 5 - 200 + 1)
         np.testing.assert_array_equal(window.x, r.x[first : first + 200])
+
+
+def test_windows_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match="hold no estimate"):
+        draw([lag_law(300)], 10, 4, seed=7, period=5)
+    with pytest.raises(RecordingError, match="shorter"):
+        draw([lag_law(303)], 10, 302, seed=7, period=5)
 
 
 def test_scores_count_valid_chunk_ends_only() -> None:

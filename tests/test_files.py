@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hiss.errors import HissError
-from hiss.files import atomic_path, write_text
+from hiss.files import atomic_path, write_text, write_together
 
 
 def write_half(path: Path, error: BaseException) -> None:
@@ -57,3 +57,15 @@ def test_the_temporary_file_has_the_suffix_and_the_new_file_the_old_mode(tmp_pat
         assert temporary.parent == path.parent
         temporary.write_text("new")
     assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_files_that_belong_together_are_replaced_all_or_none(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "c").write_text("old")
+    with pytest.raises(HissError, match="nothing was written"):
+        write_together({tmp_path / "a": b"new", tmp_path / "b" / "c": b"new", tmp_path / "a" / "d": b"new"})
+    assert (tmp_path / "a").read_text() == (tmp_path / "b" / "c").read_text() == "old"
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+    write_together({tmp_path / "a": b"new", tmp_path / "b" / "c": b"new"})
+    assert (tmp_path / "a").read_text() == (tmp_path / "b" / "c").read_text() == "new"

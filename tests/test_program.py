@@ -177,6 +177,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     [
         (lambda z, e: (Stage(0, (z,), (), ("z",)),), "period"),
         (lambda z, e: (Stage(1, (z,), (), ("w",)),), "'w'"),
+        (lambda z, e: (Stage(1, (z,), (), ("z", "z")),), "every value once"),
         (lambda z, e: (Stage(1, (e, z), (), ("z",)),), "Input"),
         (lambda z, e: (Stage(1, (z, o.Map("m", "n", "tanh"), o.Map("n", "z", "tanh")), (), ("n",)),), "'n'"),
         (lambda z, e: (Stage(1, (z, o.Map("m", "z", "cosh")), (), ("m",)),), "cosh"),

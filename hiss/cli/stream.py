@@ -90,6 +90,12 @@ def errors_reported() -> Iterator[None]:
     except HissError as error:
         click.echo(f"error: {error}", err=True)
         raise SystemExit(exit_code(error)) from None
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package not in ("torch", "scipy"):  # other absent packages are named where they are imported
+            raise
+        click.echo(f"error: {MissingExtraError(package, 'train')}", err=True)
+        raise SystemExit(2) from None
     except MemoryError as error:
         click.echo(f"error: not enough memory ({error}); cut the recordings into shorter ones", err=True)
         raise SystemExit(2) from None
