@@ -117,7 +117,7 @@ def compare(data: Path, run: Path) -> None:
 
 def held_out(data: Path) -> tuple[Recording, Recording]:
     """The first LIVE_S seconds of the test recording: raw samples as they came, and the target on a regular clock."""
-    truth = hiss.split(hiss.read_recordings(data, targets=TARGET))[1][0]
+    truth = hiss.split(hiss.read_recordings(data, targets=TARGET))[1][0].resampled(RATE_HZ)
     raw = next(r for r in hiss.read_recordings(data, raw=True) if r.name == truth.name)
     stop = int(np.searchsorted(raw.t, raw.t[0] + LIVE_S, side="right"))
     return raw.cut(0, stop), truth
