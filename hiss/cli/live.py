@@ -7,36 +7,18 @@ from pathlib import Path
 
 import click
 
-from hiss.cli.stream import EXIT_CODES, Positive, errors_reported, open_model, run_loop, usage
+from hiss.cli.stream import EXIT_CODES, Positive, errors_reported, open_model, port_options, run_loop, usage
 
 
 @click.command(epilog=EXIT_CODES)
 @click.argument("model", type=click.Path(path_type=Path, exists=True))
 @click.option("--source", required=True, metavar="PORT", help="A port's path, file:PATH, or py:MODULE:FUNCTION.")
 @click.option("--device", required=True, metavar="DEVICE", help="anyskin:N, reskin:N (N chips), or csv.")
-@click.option(
-    "--baud", type=click.IntRange(min=1), default=115200, show_default=True, help="Baud rate; USB boards ignore it."
-)
 @click.option("--duration", type=Positive(), metavar="S", help="End S s after frame 1.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="CSV", help="Estimates, as CSV.")
 @click.option("--record", type=click.Path(path_type=Path, dir_okay=False), metavar="H5", help="Frames, as a recording.")
 @click.option("--overwrite", is_flag=True, help="Let --record replace a file.")
-@click.option(
-    "--first-frame",
-    type=Positive(),
-    default=5.0,
-    show_default=True,
-    metavar="S",
-    help="Give up without a valid frame by then.",
-)
-@click.option(
-    "--silence",
-    type=Positive(),
-    default=10.0,
-    show_default=True,
-    metavar="S",
-    help="Give up when no frame comes for so long.",
-)
+@port_options
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON at the end, and no estimates.")
 def command(
     model: Path,

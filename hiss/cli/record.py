@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from hiss.cli.stream import EXIT_CODES, Positive, errors_reported, run_loop, usage
+from hiss.cli.stream import EXIT_CODES, Positive, errors_reported, port_options, run_loop, usage
 
 
 @click.command(epilog=EXIT_CODES)
@@ -17,28 +17,10 @@ from hiss.cli.stream import EXIT_CODES, Positive, errors_reported, run_loop, usa
     "-o", "--out", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="H5", help="The file."
 )
 @click.option("--name", metavar="NAME", help="Name of the recording in the file.  [default: the file's name]")
-@click.option(
-    "--baud", type=click.IntRange(min=1), default=115200, show_default=True, help="Baud rate; USB boards ignore it."
-)
 @click.option("--duration", type=Positive(), metavar="S", help="End S s after frame 1.")
 @click.option("--temperature", is_flag=True, help="Keep the chips' temperatures too (m0_t ...).")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
-@click.option(
-    "--first-frame",
-    type=Positive(),
-    default=5.0,
-    show_default=True,
-    metavar="S",
-    help="Give up without a valid frame by then.",
-)
-@click.option(
-    "--silence",
-    type=Positive(),
-    default=10.0,
-    show_default=True,
-    metavar="S",
-    help="Give up when no frame comes for so long.",
-)
+@port_options
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
     source: str,

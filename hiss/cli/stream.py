@@ -80,6 +80,30 @@ class Positive(click.ParamType):  # type: ignore[type-arg]
         return number
 
 
+def port_options(command: Callable[P, T]) -> Callable[P, T]:
+    """The options of every verb that waits for frames: baud, first_frame and silence, both in seconds."""
+    baud = click.option(
+        "--baud", type=click.IntRange(min=1), default=115200, show_default=True, help="Baud rate; USB boards ignore it."
+    )
+    first = click.option(
+        "--first-frame",
+        type=Positive(),
+        default=5.0,
+        show_default=True,
+        metavar="S",
+        help="Give up without a valid frame by then.",
+    )
+    silence = click.option(
+        "--silence",
+        type=Positive(),
+        default=10.0,
+        show_default=True,
+        metavar="S",
+        help="Give up when no frame comes for so long.",
+    )
+    return baud(first(silence(command)))
+
+
 @contextlib.contextmanager
 def errors_reported() -> Iterator[None]:
     """What goes wrong in the world outside ends the program with one line on stderr and its exit code."""

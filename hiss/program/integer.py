@@ -22,7 +22,7 @@ from hiss.program.constants import STATE_SHIFT, Integers, constants, norm_frac
 from hiss.program.formats import Formats
 from hiss.program.ops import Index
 from hiss.program.program import Program
-from hiss.program.schedule import State, Values
+from hiss.program.schedule import State, Values, primed, pushed
 from hiss.program.tables import (
     EXP_SEGMENTS_LOG2,
     LOG2_E,
@@ -145,10 +145,10 @@ class Integer:
             case o.Selective():
                 return {"h": self._within(op, "state", self._decayed(op, state["h"], values))}
             case o.Fir():
-                return {"past": _pushed(state["past"], values[op.input])}
+                return {"past": pushed(state["past"], values[op.input])}
             case o.Delay():
                 u = values[op.input]
-                new = {"past": _pushed(_primed(op, state, u), u)}
+                new = {"past": pushed(primed(op, state, u), u)}
                 return new if op.initial == "zero" else {**new, "primed": np.ones_like(state["primed"])}
         raise TypeError(f"{type(op).__name__} has no state")
 
@@ -196,7 +196,7 @@ class Integer:
                 total = (held["taps"].T * window).sum(-2) + held["bias"]
                 return requantized(self._within(op, "sum", total), own["taps"].frac_bits - out)
             case o.Delay():
-                past = _primed(op, before, values[op.input]) if op.initial == "first" else before["past"]
+                past = primed(op, before, values[op.input]) if op.initial == "first" else before["past"]
                 return requantized(past[..., op.ages - 1, op.channels], self._frac(op.input)[op.channels] - out)
         raise TypeError(f"{type(op).__name__} has no state")
 
@@ -204,17 +204,6 @@ class Integer:
 def _product(weights: Index, x: Index) -> Index:
     """W x exactly: below 2^53 the float product is, and it is the fast one."""
     return (x.astype(np.float64) @ weights.T.astype(np.float64)).astype(np.int64)
-
-
-def _pushed(past: Index, u: Index) -> Index:
-    return np.concatenate([u[..., None, :], past], axis=-2)[..., : past.shape[-2], :]
-
-
-def _primed(op: o.Delay, state: State, u: Index) -> Index:
-    """The past before the first sample equals the first sample."""
-    if op.initial == "zero":
-        return state["past"]
-    return np.where(state["primed"][..., None, None], state["past"], u[..., None, :])
 
 
 # ---- functions ---------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike
 from hiss.program import ops as o
 from hiss.program import schedule
 from hiss.program.program import Program, Stage
-from hiss.program.schedule import Array, State, Values, fresh, input_op, named, state_of, tared
+from hiss.program.schedule import Array, State, Values, fresh, input_op, named, primed, pushed, state_of, tared
 
 __all__ = ["Array", "State", "Values", "cast", "init_state", "input_op", "named", "reset", "state_of", "step", "tared"]
 
@@ -132,17 +132,6 @@ def initial(op: o.Op, width: int, dtype: Any, batch: tuple[int, ...] = ()) -> St
     return {}
 
 
-def _pushed(past: Array, u: Array) -> Array:
-    return np.concatenate([u[..., None, :], past], axis=-2)[..., : past.shape[-2], :]
-
-
-def _primed(op: o.Delay, state: State, u: Array) -> Array:
-    """The past before the first sample equals the first sample."""
-    if op.initial == "zero":
-        return state["past"]
-    return np.where(state["primed"][..., None, None], state["past"], u[..., None, :])
-
-
 def update(op: o.Op, state: State, values: Values) -> State:
     """The state after a step."""
     match op:
@@ -153,10 +142,10 @@ def update(op: o.Op, state: State, values: Values) -> State:
             drive = (step * values[op.input][..., None]) * values[op.b][..., None, :]
             return {"h": np.exp(step * op.a) * state["h"] + drive}
         case o.Fir():
-            return {"past": _pushed(state["past"], values[op.input])}
+            return {"past": pushed(state["past"], values[op.input])}
         case o.Delay():
             u = values[op.input]
-            new = {"past": _pushed(_primed(op, state, u), u)}
+            new = {"past": pushed(primed(op, state, u), u)}
             return new if op.initial == "zero" else {**new, "primed": np.ones_like(state["primed"])}
     raise TypeError(f"{type(op).__name__} has no state")
 
@@ -174,7 +163,7 @@ def read(op: o.Op, before: State, after: State, values: Values) -> Array:
             past = np.swapaxes(before["past"], -1, -2)  # (..., H, K-1)
             return op.bias + op.taps[:, 0] * values[op.input] + (op.taps[:, 1:] * past).sum(-1)
         case o.Delay():
-            past = _primed(op, before, values[op.input]) if op.initial == "first" else before["past"]
+            past = primed(op, before, values[op.input]) if op.initial == "first" else before["past"]
             return past[..., op.ages - 1, op.channels]
     raise TypeError(f"{type(op).__name__} has no state")
 

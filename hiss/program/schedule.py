@@ -121,3 +121,15 @@ def stage_step(
 
 def _width(program: Program, op: o.Op) -> int:
     return program.widths[op.reads[0]] if op.reads else 0
+
+
+def pushed(past: Array, u: Array) -> Array:
+    """past (..., K, n), newest first, after one more value u (..., n)."""
+    return np.concatenate([u[..., None, :], past], axis=-2)[..., : past.shape[-2], :]
+
+
+def primed(op: o.Delay, state: State, u: Array) -> Array:
+    """The past of a Delay, (..., K, n); with initial = "first", what lay before the first value equals it."""
+    if op.initial == "zero":
+        return state["past"]
+    return np.where(state["primed"][..., None, None], state["past"], u[..., None, :])
