@@ -20,7 +20,9 @@ Integers = dict[str, Index]
 
 STATE_SHIFT = 16
 """A product of a 32 bit state drops its low 16 bits first: one SMULWB on Armv7E-M, one multiply-high elsewhere."""
-RANGE_LIMIT = 2**46
+SAMPLE_LIMIT = 2**26
+"""Raw samples beyond it count as it: on the finer grid of the tare all differences fit 32 bits."""
+RANGE_LIMIT = 2**30 - 1
 """Bounds of the declared range saturate here (a range may be infinite)."""
 
 
@@ -48,7 +50,7 @@ def constants(op: o.Op, formats: Formats) -> Integers:
             grid = own["offset"].frac_bits
             lo, hi = (np.clip(a, -(2.0**40), 2.0**40) for a in (op.lo, op.hi))
             bounds = {k: np.clip(rounded(a, grid), -RANGE_LIMIT, RANGE_LIMIT) for k, a in (("lo", lo), ("hi", hi))}
-            return {"offset": fits(f"{op.out}.offset", rounded(op.offset, grid), 32), **bounds}
+            return {"offset": fits(f"{op.out}.offset", rounded(op.offset, grid), 31), **bounds}
         case o.Affine():
             facc, bits = own["weights"].frac_bits, own["weights"].bits
             made = {

@@ -4,13 +4,14 @@ Formats lie beside the ops of a Program, by value and part: formats["low.embed"]
 ("out" is its value) or a state. The constants themselves stay floating point numbers; their integers follow by
 rounding half up, and every shift is the difference of two formats.   H: channels;  N: modes per channel.
 
-    Input      x (C,) raw sample, 16 or 32 bits; offset (C,) the grid of offset, range and tare; out
+    Input      x (C,) raw sample, 16 or 32 bits (of which 27 count); offset (C,) 4 bits finer: of offset, range and tare
     Affine     weights (n_out,), 8 or 16 bits: frac_bits of the ROW'S SUM, so W_ij has frac_bits[i] - (those of x_j)
-    Diagonal   a (H, N, 2), 16 bits: of Re and Im of 1 - a;  h (H, N), 16 or 32 bits;  c (H,): of the channel's sum
-    Fir        taps (H,), 8 or 16 bits: of the channel's sum
+    Diagonal   a (H, N, 2), 16 bits: of Re and Im of 1 - a, 13 to 28;  c (H,): of the channel's sum
+               h (H, N), 16 bits, or 32 with one format for the modes of a channel
+    Fir        taps (H,), 8 or 16 bits: of the channel's sum, in 32 bits
     Selective  a (H, N) of |a|;  h (H,) 32 bits;  d (H,)
     Norm       gain (n,), 16 bits: of the sum
-    all        out (n,), 16 bits
+    all        out (n,), 16 bits, the same for all channels; a Delay's is that of what it delays
 
 Formats of sums instead of weights: what is added up has one format, so no term is ever shifted on its own.
 """
@@ -30,8 +31,11 @@ from hiss.program.ops import Index
 if TYPE_CHECKING:
     from hiss.program.program import Program
 
-WIDTHS = (8, 16, 32)
 LARGEST_FRAC_BITS = 62
+TARE_BITS = 4
+"""Bits that the offset, the declared range and the tare have below a raw sample."""
+POLE_FRAC = (13, 28)
+"""Least and largest frac_bits of 1 - a: |1 - a| <= 2, and two shifts fit one byte of a table."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +78,7 @@ def check_formats(program: Program) -> None:
             raise ProgramError(f"{op.out!r}: formats for {sorted(held)}; expected {sorted(shapes)}")
         for part, shape in shapes.items():
             _check(f"{op.out}: format of {part}", held[part], shape, {"out": (16,), **_PARTS.get(type(op), {})}[part])
-    _check_uniform(program, formats)
+    _check_related(program, formats)
 
 
 def _shapes(op: o.Op, width: int) -> dict[str, tuple[int, ...]]:
@@ -96,13 +100,29 @@ def _check(name: str, held: Format, shape: tuple[int, ...], widths: tuple[int, .
         raise ProgramError(f"{name} has frac_bits beyond {LARGEST_FRAC_BITS}")
 
 
-def _check_uniform(program: Program, formats: Formats) -> None:
-    """What adds up over channels needs one format for them all."""
+def _check_related(program: Program, formats: Formats) -> None:
+    """Formats that must be the same, or lie a fixed number of bits apart."""
     for _, _, op in program.ops():
-        names = (op.input,) if isinstance(op, o.Norm) else (op.b, op.c) if isinstance(op, o.Selective) else ()
-        for name in names:
-            if np.ptp(formats[name]["out"].frac_bits):
-                raise ProgramError(f"{op.out!r} adds up the channels of {name!r}, which have different formats")
+        own = formats[op.out]
+        _expect(np.ptp(own["out"].frac_bits) == 0, f"{op.out}: its channels have different formats; expected one")
+        match op:
+            case o.Input():
+                apart = own["offset"].frac_bits - own["x"].frac_bits
+                _expect(np.all(apart == TARE_BITS), f"{op.out}: offset must be {TARE_BITS} bits finer than x")
+            case o.Delay():
+                same = formats[op.input]["out"].frac_bits[0] == own["out"].frac_bits[0]
+                _expect(bool(same), f"{op.out}: another format than what it delays, {op.input!r}")
+            case o.Diagonal():
+                least, most = POLE_FRAC
+                inside = (own["a"].frac_bits >= least) & (own["a"].frac_bits <= most)
+                _expect(bool(inside.all()), f"{op.out}: poles need {least} to {most} frac_bits")
+                shared = own["h"].bits == 16 or not np.ptp(own["h"].frac_bits, axis=1).any()
+                _expect(bool(shared), f"{op.out}: 32 bit states of one channel need one format")
+
+
+def _expect(holds: bool | np.bool_, problem: str) -> None:
+    if not holds:
+        raise ProgramError(f"formats of {problem}; quantize the program again")
 
 
 def to_json(formats: Formats) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from hiss.errors import ProgramError
 from hiss.program import ops as o
 from hiss.program import schedule
 from hiss.program.bounds import Proof, decay, prove, shifted
-from hiss.program.constants import STATE_SHIFT, Integers, constants, norm_frac
-from hiss.program.formats import Formats
+from hiss.program.constants import SAMPLE_LIMIT, STATE_SHIFT, Integers, constants, norm_frac
+from hiss.program.formats import TARE_BITS, Formats
 from hiss.program.ops import Index
 from hiss.program.program import Program
 from hiss.program.schedule import State, Values, primed, pushed
@@ -68,19 +68,16 @@ class Integer:
 
     def input_value(self, op: o.Input, state: State, x: Index) -> Index:
         """clamp(x - tare, lo, hi) - offset, on the grid of the offset, then to z's format."""
-        own, held = self.formats[op.out], self._integers[op.out]
-        grid = own["offset"].frac_bits
-        t = np.clip((x << (grid - own["x"].frac_bits)) - state["tare.mean"], held["lo"], held["hi"])
+        held, grid = self._integers[op.out], self.formats[op.out]["offset"].frac_bits
+        t = np.clip((_sample(x) << TARE_BITS) - state["tare.mean"], held["lo"], held["hi"])
         return requantized(t - held["offset"], grid + op.shift - self._frac(op.out))
 
     def tare_step(self, op: o.Input, state: State, x: Index) -> State:
         """The sum of the samples so far; after the last one their mean, rounded half up on the grid of the offset."""
-        own = self.formats[op.out]
-        total, left = state["tare.sum"] + x, int(state["tare.left"]) - 1
+        total, left = state["tare.sum"] + _sample(x), int(state["tare.left"]) - 1
         mean = state["tare.mean"]
         if left == 0:
-            whole = total << (own["offset"].frac_bits - own["x"].frac_bits)
-            mean = (2 * whole + op.tare) // (2 * op.tare)
+            mean = (2 * (total << TARE_BITS) + op.tare) // (2 * op.tare)
         return {**state, "tare.sum": total, "tare.mean": mean, "tare.left": np.array(left)}
 
     # ---- ops without memory ------------------------------------------------------------------------------------
@@ -197,8 +194,12 @@ class Integer:
                 return requantized(self._within(op, "sum", total), own["taps"].frac_bits - out)
             case o.Delay():
                 past = primed(op, before, values[op.input]) if op.initial == "first" else before["past"]
-                return requantized(past[..., op.ages - 1, op.channels], self._frac(op.input)[op.channels] - out)
+                return past[..., op.ages - 1, op.channels]
         raise TypeError(f"{type(op).__name__} has no state")
+
+
+def _sample(x: Index) -> Index:
+    return np.clip(x, -SAMPLE_LIMIT, SAMPLE_LIMIT - 1)
 
 
 def _product(weights: Index, x: Index) -> Index:

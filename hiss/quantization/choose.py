@@ -17,7 +17,7 @@ from hiss.errors import ProgramError
 from hiss.program import Program, Stage, bounds, interpreter, sequence
 from hiss.program import ops as o
 from hiss.program.constants import constants, poles
-from hiss.program.formats import Format, uniform
+from hiss.program.formats import POLE_FRAC, TARE_BITS, Format, uniform
 from hiss.program.ops import Index, Modes
 from hiss.quantization.report import Moved, Report, Value
 from hiss.recording import Recording, check_channels
@@ -35,9 +35,6 @@ DEAD_ZONE = 1e-3
 FINEST = 24
 DOWN = 30
 """A sum has at most this many bits below its value."""
-POLE_FRAC = 30
-TARE_BITS = 4
-"""Bits that the offset and the tare have below a raw sample."""
 INT16, INT32 = 2**15 - 1, 2**31 - 1
 
 
@@ -192,7 +189,7 @@ def _halves(formats: Trial, op: o.Op, part: str) -> Floats:
 
 
 def _rows(op: o.Affine | o.Fir, part: str, formats: Trial, bits: int) -> Format:
-    """The finest format of each row's sum. int8: 32 bits, proven; int16: 32 bits where they hold it, else more."""
+    """The finest format of each row's sum. int8: 32 bits, proven; int16 of an Affine: more where needed."""
     limit, out = 2 ** (bits - 1) - 1, formats[op.out]["out"].frac_bits
     if isinstance(op, o.Affine):
         reads = [formats[name]["out"].frac_bits for name in op.inputs]
@@ -202,7 +199,8 @@ def _rows(op: o.Affine | o.Fir, part: str, formats: Trial, bits: int) -> Format:
         size = np.abs(op.taps).max(1) * np.exp2(-formats[op.input]["out"].frac_bits)
     facc = np.minimum(_finest_each(limit, size, FINEST + 40), out + DOWN)
     formats[op.out][part] = Format(bits, facc)
-    most = INT32 if bits == 8 else 2**52  # sums of 53 bits are exact in float64 too
+    narrow = bits == 8 or isinstance(op, o.Fir)
+    most = INT32 if narrow else 2**52  # sums of 53 bits are exact in float64 too
     _lowered(formats, op, part, lambda: bounds.row_reach(op, formats) + _halves(formats, op, part), most)
     return formats[op.out][part]
 
@@ -210,7 +208,7 @@ def _rows(op: o.Affine | o.Fir, part: str, formats: Trial, bits: int) -> Format:
 def _poles(op: o.Diagonal, formats: Trial, moved: list[Moved]) -> o.Diagonal:
     """The op with poles as integers say them, all inside the circle."""
     d = np.stack([1 - op.a.real, -op.a.imag], -1)
-    frac = _finest_each(INT16, np.abs(d), POLE_FRAC)
+    frac = _finest_each(INT16, np.abs(d), POLE_FRAC[1])
     frac -= np.abs(np.floor(np.ldexp(d, frac) + 0.5)) > INT16  # rounding up to 2^15
     formats[op.out]["a"] = Format(16, frac)
     whole = np.floor(np.ldexp(d, frac) + 0.5)
@@ -239,8 +237,10 @@ def _states(op: o.Diagonal, formats: Trial, steps: int | None, states: str) -> N
     bits, limit = (16, INT16) if small else (32, INT32)
     sums = bounds.l1_sums(op.a, steps).max(-1)
     own["h"] = Format(bits, _finest_each(limit, sums * np.ldexp(float(bounds.FULL), -drive), FINEST + 16))
+    if not small:
+        own["h"] = Format(bits, own["h"].frac_bits.min(1, keepdims=True) + 0 * own["h"].frac_bits)
     own["c"] = Format(16, np.zeros(len(op.d), np.int64))
-    _lowered(formats, op, "h", lambda: _reach_of_modes(op, formats, steps).max(-1), limit)
+    _lowered(formats, op, "h", lambda: _reach_of_states(op, formats, steps), limit)
     reach = _reach_of_modes(op, formats, steps)
     dropped = 16 if bits == 32 else 0
     c = np.maximum(np.abs(op.c.real), np.abs(op.c.imag))
@@ -253,6 +253,12 @@ def _states(op: o.Diagonal, formats: Trial, steps: int | None, states: str) -> N
 def _reach_of_modes(op: o.Diagonal, formats: Trial, steps: int | None) -> Floats:
     coarse = dataclasses.replace(op, c=0 * op.c, d=0 * op.d)  # only the pole counts here
     return bounds.diagonal_reach(coarse, formats, steps)
+
+
+def _reach_of_states(op: o.Diagonal, formats: Trial, steps: int | None) -> Floats:
+    """(H, N) the larger part of each state; of 32 bits, the largest of the channel, which shares a format."""
+    reach = _reach_of_modes(op, formats, steps).max(-1)
+    return reach if formats[op.out]["h"].bits == 16 else reach.max(1, keepdims=True) + 0 * reach
 
 
 def _dead_zone(a: Modes) -> float:
