@@ -47,6 +47,8 @@ class Integer:
     OverflowError when a state or a sum leaves its proven bound.
     """
 
+    dtype = np.int64
+
     def __init__(self, program: Program, *, checked: bool = False):
         if program.formats is None:
             raise ProgramError("the program has no number formats; make an integer program with: hiss quantize")

@@ -222,7 +222,11 @@ class Floating:
 
 
 def init_state(program: Program, batch: tuple[int, ...] = ()) -> State:
-    """Fresh state, the tare not yet measured. Keys: `<value>.<part>`, `phase.<stage>`, `tare.mean` and `tare.left`."""
+    """Fresh state, the tare not yet measured.
+
+    Keys: `<value>.<part>`, `phase.<stage>`, `tare.mean` and `tare.left`; of a spread program `held.<value>` and
+    `tail.pending` too.
+    """
     op = input_op(program)
     mean = np.zeros((*batch, len(op.offset)), op.offset.dtype)
     return {"tare.mean": mean, "tare.left": np.array(op.tare), **fresh(program, Floating(program), batch)}

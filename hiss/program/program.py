@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from hiss.errors import ProgramError
 from hiss.program import storage
 from hiss.program.formats import Formats, check_formats
 from hiss.program.ops import Op
+from hiss.program.tail import Tail, check_slots, tail_of
 from hiss.program.validate import validate, widths
 
 
@@ -55,6 +57,7 @@ class Program:
     """inputs and outputs, the sample rate in Hz, stages, and where it all came from.
 
     formats: the number formats of an integer program (formats.py); None for floating point.
+    slots: of a spread program, the slot of every op that waits for the next chunk (tail.py); None for one that is not.
 
     Made programs are valid: constructing one that is not raises ProgramError.
     """
@@ -65,10 +68,12 @@ class Program:
     stages: tuple[Stage, ...]
     provenance: dict[str, Any] = field(default_factory=dict)
     formats: Formats | None = None
+    slots: Mapping[str, int] | None = None
 
     def __post_init__(self) -> None:
         validate(self)
         check_formats(self)
+        check_slots(self)
 
     @property
     def period(self) -> int:
@@ -79,6 +84,23 @@ class Program:
     def tare(self) -> int:
         """Samples that the program measures before it steps; 0 when it takes the samples as they are."""
         return int(getattr(self.stages[0].every[0], "tare", 0))
+
+    @property
+    def latency(self) -> int:
+        """Samples from the one that an estimate belongs to until the one it comes with: 0, or a chunk where spread."""
+        return 0 if self.slots is None else self.stages[0].period
+
+    @cached_property
+    def plain(self) -> Program:
+        """The same program without slots: the same estimates, without latency."""
+        return self if self.slots is None else dataclasses.replace(self, slots=None)
+
+    @cached_property
+    def tail(self) -> Tail:
+        """What a spread program does when. Raises ProgramError for one that is not."""
+        if self.slots is None:
+            raise ProgramError("the program is not spread: it has no tail; use passes.spread")
+        return tail_of(self)
 
     @cached_property
     def widths(self) -> dict[str, int]:

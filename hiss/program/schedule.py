@@ -19,7 +19,9 @@ Values = dict[str, Array]
 
 
 class Arithmetic(Protocol):
-    """Floating point or integers: what an op computes."""
+    """Floating point or integers: what an op computes.  dtype: of the values."""
+
+    dtype: Any
 
     def initial(self, op: o.Op, width: int, batch: tuple[int, ...]) -> State:
         """The state of one op after reset; `width` is the length of the value it reads."""
@@ -53,10 +55,14 @@ def tared(state: State) -> bool:
 
 
 def fresh(program: Program, arithmetic: Arithmetic, batch: tuple[int, ...]) -> State:
-    """The states of all ops and the phases of all stages after reset; the tare is not among them."""
+    """All states after reset, of ops, of the stages' phases and what a tail holds; the tare is not among them."""
     state: State = {f"phase.{i}": np.array(0) for i in range(len(program.stages))}
     for _, _, op in program.ops():
         state |= named(op, arithmetic.initial(op, _width(program, op), batch))
+    if program.slots is not None:
+        held = program.tail.held
+        state |= {f"held.{name}": np.zeros((*batch, program.widths[name]), arithmetic.dtype) for name in held}
+        state["tail.pending"] = np.array(0)
     return state
 
 
@@ -77,12 +83,13 @@ def step(program: Program, arithmetic: Arithmetic, state: State, x: Array) -> tu
     if not tared(state):
         return None, arithmetic.tare_step(op, state, x)
     values = {op.out: arithmetic.input_value(op, state, x)}
+    if program.slots is not None:
+        return _spread_step(program, arithmetic, dict(state), values)
     state = dict(state)
     for i, stage in enumerate(program.stages):
-        complete = int(state[f"phase.{i}"]) == stage.period - 1
+        complete = _completes(program, i, state)
         values, changed = stage_step(program, arithmetic, stage, state, values, complete)
-        state |= changed
-        state[f"phase.{i}"] = np.array(0 if complete else int(state[f"phase.{i}"]) + 1)
+        state |= changed | _next_phase(i, state, complete)
         if not complete:
             return None, state
         values = {name: values[name] for name in stage.hands}
@@ -94,29 +101,92 @@ def stage_step(
 ) -> tuple[Values, State]:
     """One step of a stage: the values it made, and the states that changed."""
     values = dict(values)
-    feedback: list[o.Op] = []
     changed: State = {}
     for op in stage.ops:
-        reading = complete or op in stage.every
-        if op.remembers and not isinstance(op, o.Input):
-            before = state_of(op, state)
-            if isinstance(op, o.Delay):
-                after = before
-                feedback.append(op)
-            else:
-                after = arithmetic.update(op, before, values)
-                changed |= named(op, after)
-            if reading:
-                values[op.out] = arithmetic.read(op, before, after, values)
-        elif reading and not isinstance(op, o.Input):
-            values[op.out] = arithmetic.evaluate(op, values)
-    for op in feedback:  # the input of a Delay may have been made after it
-        changed |= named(op, arithmetic.update(op, state_of(op, state), values))
+        changed |= _op_step(arithmetic, op, complete or op in stage.every, state, values)
+    for op in stage.ops:  # the input of a Delay may have been made after it
+        if isinstance(op, o.Delay):
+            changed |= named(op, arithmetic.update(op, state_of(op, state), values))
     if complete:
-        for op in stage.ops:
-            if getattr(op, "restart", False):
-                changed |= named(op, arithmetic.initial(op, _width(program, op), state["tare.mean"].shape[:-1]))
+        changed |= _restarted(program, arithmetic, stage, state)
     return values, changed
+
+
+def _op_step(arithmetic: Arithmetic, op: o.Op, reading: bool, state: State, values: Values) -> State:
+    """The state that one op changes now (a Delay's is changed later); its value, if it is read, goes into `values`."""
+    if isinstance(op, o.Input):
+        return {}
+    if not op.remembers:
+        if reading:
+            values[op.out] = arithmetic.evaluate(op, values)
+        return {}
+    before = state_of(op, state)
+    after = before if isinstance(op, o.Delay) else arithmetic.update(op, before, values)
+    if reading:
+        values[op.out] = arithmetic.read(op, before, after, values)
+    return {} if isinstance(op, o.Delay) else named(op, after)
+
+
+def _restarted(program: Program, arithmetic: Arithmetic, stage: Stage, state: State) -> State:
+    """The states of a stage that return to their initial value after the last step of its period."""
+    batch, restarted = state["tare.mean"].shape[:-1], State()
+    for op in stage.ops:
+        if getattr(op, "restart", False):
+            restarted |= named(op, arithmetic.initial(op, _width(program, op), batch))
+    return restarted
+
+
+def _completes(program: Program, index: int, state: State) -> bool:
+    """Whether the next step of a stage completes its period."""
+    return int(state[f"phase.{index}"]) == program.stages[index].period - 1
+
+
+def _next_phase(index: int, state: State, complete: bool) -> State:
+    return {f"phase.{index}": np.array(0 if complete else int(state[f"phase.{index}"]) + 1)}
+
+
+# ---- a spread program (tail.py) --------------------------------------------------------------------------
+
+
+def _spread_step(program: Program, arithmetic: Arithmetic, state: State, values: Values) -> tuple[Array | None, State]:
+    """A slot of the tail of the chunk before, then stage 0, whose last step hands on what the next tail needs."""
+    tail, complete, estimate = program.tail, _completes(program, 0, state), None
+    if int(state["tail.pending"]):
+        estimate, changed = _tail_step(program, arithmetic, state)
+        state |= changed
+    values, changed = stage_step(program, arithmetic, tail.head, state, values, complete)
+    state |= changed | _next_phase(0, state, complete)
+    if complete:
+        state |= {f"held.{name}": values[name] for name in tail.takes} | {"tail.pending": np.array(1)}
+    return estimate, state
+
+
+def _tail_step(program: Program, arithmetic: Arithmetic, state: State) -> tuple[Array | None, State]:
+    """The slot of this phase: the estimate, if one comes with it, and the states that changed."""
+    tail, slot, last = program.tail, int(state["phase.0"]), len(program.stages) - 1
+    done = 0  # stages up to this one complete their period, the one after it steps
+    while done < last and _completes(program, done + 1, state):
+        done += 1
+    values = {name: state[f"held.{name}"] for name in tail.held}
+    changed: State = {}
+    made: set[str] = set()
+    for d in tail.slots[slot]:
+        if d.stage <= done + 1:
+            reading = d.each or d.stage <= done
+            changed |= _op_step(arithmetic, d.op, reading, state, values)
+            made |= {d.op.out} if reading else set()
+    for d in tail.pushes[slot]:
+        if d.stage <= done + 1:
+            changed |= named(d.op, arithmetic.update(d.op, state_of(d.op, state), values))
+    changed |= {f"held.{name}": values[name] for name in tail.keeps if name in made}
+    if slot < program.stages[0].period - 1:
+        return None, changed
+    for i in range(1, min(done + 1, last) + 1):
+        changed |= _next_phase(i, state, i <= done)
+        changed |= _restarted(program, arithmetic, program.stages[i], state) if i <= done else {}
+    if done < last:
+        return None, changed
+    return np.concatenate([values[name] for name in program.stages[-1].hands], axis=-1), changed
 
 
 def _width(program: Program, op: o.Op) -> int:

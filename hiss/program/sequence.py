@@ -17,10 +17,18 @@ from hiss.program.program import Program, Stage
 from hiss.program.validate import made_width
 
 
-def predict(program: Program, x: Array) -> Array:
-    """x (..., T, C) raw samples from fresh state -> estimates (..., n, D)."""
+def predict(program: Program, x: Array, *, tared: bool = False) -> Array:
+    """x (..., T, C) raw samples from fresh state -> estimates (..., n, D).
+
+    tared: the samples are tared already, so no tare is measured.
+    """
     x = np.asarray(x)
-    return run(program, it.init_state(program, x.shape[:-2]), x)[0]
+    # a spread program makes the same estimates, each `latency` samples later: what the last samples give stays inside
+    x, program = x[..., : max(0, x.shape[-2] - program.latency), :], program.plain
+    state = it.init_state(program, x.shape[:-2])
+    if tared:
+        state["tare.left"] = np.array(0)
+    return run(program, state, x)[0]
 
 
 Observer = Callable[[str, Array], None]
@@ -30,10 +38,12 @@ def run(program: Program, state: State, x: Array, observe: Observer | None = Non
     """step() over x (..., T, C): estimates (..., n, D) and the state after the last sample.
 
     Ops without memory run on the whole sequence at once, so sums may be ordered otherwise than in step(). observe is
-    given each value with its name, (..., S, n).
+    given each value with its name, (..., S, n). A spread program runs step by step; predict() is sooner.
     """
     op = it.input_op(program)
     x = np.asarray(x, op.offset.dtype)
+    if program.slots is not None:
+        return _run_by_steps(program, state, x, observe)
     while not it.tared(state) and x.shape[-2] > 0:
         state, x = it.tare_step(op, state, x[..., 0, :]), x[..., 1:, :]
     values = {op.out: it.input_value(op, state["tare.mean"][..., None, :], x)}
@@ -45,6 +55,17 @@ def run(program: Program, state: State, x: Array, observe: Observer | None = Non
         state |= changed
         values = {name: values[name] for name in stage.hands}
     return np.concatenate(list(values.values()), axis=-1), state
+
+
+def _run_by_steps(program: Program, state: State, x: Array, observe: Observer | None) -> tuple[Array, State]:
+    if observe is not None:
+        raise ValueError("the values of a spread program are those of program.plain: observe that one")
+    made: list[Array] = []
+    for t in range(x.shape[-2]):
+        y, state = it.step(program, state, x[..., t, :])
+        made += [] if y is None else [y]
+    empty = np.zeros((*x.shape[:-2], 0, len(program.outputs)), x.dtype)
+    return np.stack(made, axis=-2) if made else empty, state
 
 
 def _stage_run(program: Program, index: int, state: State, values: Values, observe: Observer) -> tuple[Values, State]:

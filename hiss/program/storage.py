@@ -103,6 +103,8 @@ def pack(program: Program) -> bytes:
     }
     if program.formats is not None:  # a floating point program has the bytes that it had before there were formats
         header["formats"] = formats.to_json(program.formats)
+    if program.slots is not None:
+        header["slots"] = dict(program.slots)
     return pack_tensors("program", header, tensors)
 
 
@@ -123,7 +125,8 @@ def unpack(data: bytes, name: str = "program") -> Program:
         )
         inputs, outputs = (tuple(_port_from_json(port) for port in header[key]) for key in ("inputs", "outputs"))
         held = formats.from_json(header["formats"]) if "formats" in header else None
-        return Program(inputs, outputs, float(header["rate_hz"]), stages, header["provenance"], held)
+        slots = dict(header["slots"]) if "slots" in header else None
+        return Program(inputs, outputs, float(header["rate_hz"]), stages, header["provenance"], held, slots)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ProgramError(f"{name}: its header does not describe a program ({error!r})") from error
 

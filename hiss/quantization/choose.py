@@ -112,7 +112,7 @@ def _observed(program: Program, samples: Seq[NDArray[Any]]) -> tuple[dict[str, f
         if value.size:
             largest[name] = max(largest[name], float(np.abs(value).max()))
 
-    program = interpreter.cast(program, np.float64)
+    program = interpreter.cast(program.plain, np.float64)
     for x in samples:
         if np.shape(x)[-2] < program.period:
             raise ProgramError(f"a calibration recording of {np.shape(x)[-2]} samples is shorter than a period")
