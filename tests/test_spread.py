@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import combinations_with_replacement
 
 import numpy as np
 import pytest
 from programs import random_program, random_samples
 
 from hiss.errors import ProgramError
-from hiss.program import Port, Program, Stage, integer, interpreter, load_program, sequence, storage
+from hiss.program import (
+    Port,
+    Program,
+    Stage,
+    integer,
+    integer_sequence,
+    interpreter,
+    load_program,
+    pace,
+    passes,
+    sequence,
+    storage,
+)
 from hiss.program import ops as o
+from hiss.program.cost import cost
 from hiss.program.tail import deferred
 from hiss.quantization.choose import quantized
 
@@ -87,9 +101,12 @@ def test_estimates_are_the_plain_ones_a_chunk_later(make):
 
 @pytest.mark.parametrize("make", CASES[::3])
 def test_the_same_in_integers(make):
+    """Step by step, and over whole sequences."""
     plain, _ = quantized(make(), [random_samples(make(), 60)])
-    whole = integer.samples(plain, random_samples(plain, 47, 1))
-    assert_a_chunk_later(spread_at_random(plain, 5), plain, whole, integer)
+    whole, spread = integer.samples(plain, random_samples(plain, 47, 1)), spread_at_random(plain, 5)
+    assert_a_chunk_later(spread, plain, whole, integer)
+    later = integer.run(spread, {**integer.init_state(spread), "tare.left": np.array(0)}, whole)[0]
+    np.testing.assert_array_equal(integer_sequence.run(spread, whole), later)
 
 
 @pytest.mark.parametrize("make", CASES[::3])
@@ -186,3 +203,69 @@ def test_a_program_without_anything_to_spread_is_refused():
         Program(ports, ports, 1.0, (Stage(4, (z,), (held,), ("held.z",)),), slots={"held.z": 0})
     with pytest.raises(ProgramError, match="not spread"):
         _ = random_program(1).tail
+
+
+# ---- the slots that the pass chooses -------------------------------------------------------------------------------
+
+
+def reference() -> Program:
+    """low 32x2 | high 32x2, N = 16, period 10, 6 columns into the embed, 2 outputs: sizes alone matter here."""
+    n, modes = 32, 8
+
+    def layer(name: str, u: str, restart: bool) -> list[o.Op]:
+        a = np.full((n, modes), 0.9 + 0.1j)
+        return [
+            o.Norm(f"{name}.norm", u, "layer", np.ones(n), np.zeros(n)),
+            o.Diagonal(f"{name}.ssm", f"{name}.norm", a, a, np.ones(n), restart),
+            o.Map(f"{name}.gelu", f"{name}.ssm", "gelu"),
+            affine(f"{name}.mix", f"{name}.gelu", n),
+            affine(f"{name}.gate", f"{name}.gelu", n),
+            o.Map(f"{name}.open", f"{name}.gate", "sigmoid"),
+            o.Mul(f"{name}.glu", (f"{name}.mix", f"{name}.open")),
+            o.Add(f"{name}.out", (u, f"{name}.glu"), (1, 1)),
+        ]
+
+    def affine(out: str, u: str, rows: int, columns: int = n) -> o.Op:
+        return o.Affine(out, (u,), (np.ones((rows, columns)) / columns,), np.zeros(rows))
+
+    z = o.Input("z", np.zeros(6), np.zeros(6, int), np.full(6, -9.0), np.full(6, 9.0))
+    low = [z, affine("embed", "z", n, 6), *layer("low.0", "embed", True), *layer("low.1", "low.0.out", True)]
+    low.append(affine("low.out", "low.1.out", n))
+    high = [*layer("high.0", "low.out", False), *layer("high.1", "high.0.out", False), affine("y", "high.1.out", 2)]
+    stages = (Stage(10, tuple(low), (), ("low.out",)), Stage(1, tuple(high), (), ("y",)))
+    ports = tuple(Port(f"x{i}") for i in range(6))
+    return passes.optimized(Program(ports, (Port("a"), Port("b")), 100.0, stages))
+
+
+@pytest.mark.parametrize("factors", [pace.FLOAT, pace.INTEGER])
+def test_the_worst_sample_of_the_reference_takes_at_most_half_more_than_the_average(factors):
+    plain = reference()
+    spread = passes.spread(plain, factors)
+    before, after = pace.instructions(plain, factors), pace.instructions(spread, factors)
+    assert max(after) <= 1.5 * np.mean(after) < max(before)
+    assert sum(after) == pytest.approx(sum(before))
+    assert cost(spread).worst_macs <= 1.5 * cost(spread).macs
+
+
+@pytest.mark.parametrize("make", CASES)
+def test_the_pass_never_makes_the_worst_sample_worse(make):
+    plain = make()
+    spread = passes.spread(plain)
+    assert max(pace.instructions(spread)) <= max(pace.instructions(plain)) + 1e-6
+    assert_a_chunk_later(spread, plain, random_samples(plain, 40))
+    assert passes.spread(spread).slots == spread.slots
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_slots_have_a_shorter_longest_phase(seed):
+    """Against all that there are."""
+    rng = np.random.default_rng(seed)
+    base, prices = rng.integers(0, 9, 4).tolist(), rng.integers(1, 9, 6)
+    sums = [0.0, *np.cumsum(prices).tolist()]
+
+    def longest(slots):
+        return max(b + prices[np.array(slots) == s].sum() for s, b in enumerate(base))
+
+    chosen = pace.placed(base, sums, [0] * 7, pace.shortest(base, sums))
+    assert longest(chosen) == min(map(longest, combinations_with_replacement(range(4), 6)))
+    assert chosen == sorted(chosen)

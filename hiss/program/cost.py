@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hiss.program import ops as o
+from hiss.program.tail import Deferred, deferred, now_ops
 
 if TYPE_CHECKING:
     from hiss.program.program import Program
@@ -36,19 +38,15 @@ class OpCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of a program, op by op."""
+    """The cost of a program, op by op.  worst_macs: products on the sample that takes most, all periods complete."""
 
     ops: tuple[OpCost, ...]
+    worst_macs: int
 
     @property
     def macs(self) -> float:
         """Products per sample on average."""
         return sum(op.macs for op in self.ops)
-
-    @property
-    def worst_macs(self) -> int:
-        """Products on the sample that completes every period."""
-        return sum(op.worst for op in self.ops)
 
     @property
     def constants(self) -> int:
@@ -88,7 +86,45 @@ def cost(program: Program) -> Cost:
                 )
             )
         steps /= stage.period
-    return Cost(tuple(made))
+    return Cost(tuple(made), int(max(per_phase(program, macs_at))))
+
+
+# ---- phase by phase ----
+
+Price = Callable[[o.Op, int, bool], float]
+"""(op, step of its stage's period, whether its value is read) -> what that step of the op takes."""
+
+
+def per_phase(program: Program, price: Price) -> tuple[float, ...]:
+    """The price of each step of stage 0's period, when each stage that can step completes its own."""
+    taken, slots = without_tail(program, price), program.slots
+    for d in deferred(program.stages):
+        taken[-1 if slots is None else slots[d.op.out]] += waiting_price(program, d, price)
+    return tuple(taken)
+
+
+def without_tail(program: Program, price: Price) -> list[float]:
+    """The same without what a spread program can put off."""
+    first = program.stages[0]
+    now, end = now_ops(first), first.period - 1
+    return [
+        sum(price(op, phase, True) for op in first.every)
+        + sum(price(op, phase, phase == end) for op in now if op.remembers or phase == end)
+        for phase in range(first.period)
+    ]
+
+
+def waiting_price(program: Program, d: Deferred, price: Price) -> float:
+    """The price of an op that can be put off, at its most."""
+    return price(d.op, program.stages[d.stage].period - 1, True)
+
+
+# ---- op by op ----
+
+
+def macs_at(op: o.Op, phase: int, reading: bool) -> int:
+    """Products of one step of an op, the one of `phase` in its stage's period."""
+    return update_macs(op) + (read_macs(op, phase + 1) if reading else 0)
 
 
 def average_macs(op: o.Op, period: int, reads_each: bool) -> float:

@@ -25,8 +25,10 @@ def predict(program: Program, x: NDArray[Any], by: Integer | None = None) -> NDA
 
 
 def run(program: Program, x: Index, by: Integer | None = None) -> Index:
-    """Integers of tared samples (..., T, C) -> integer estimates (..., T // period, D)."""
+    """Integers of tared samples (..., T, C) -> integer estimates (..., (T - latency) // period, D)."""
     by = by or integer.arithmetic(program)
+    # a spread program makes the same estimates later, so what the last samples give stays inside
+    x, program = x[..., : max(0, x.shape[-2] - program.latency), :], program.plain
     state = integer.init_state(program, x.shape[:-2])
     state["tare.left"] = np.array(0)
     if any(_feeds_back(stage) for stage in program.stages):

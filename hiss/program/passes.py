@@ -3,6 +3,7 @@
 dead_values        what no output needs is removed
 last_sample_only   what only the hand-over needs runs on the last step of a period
 fir_form           a diagonal recurrence that restarts becomes a k-tap filter, where that is cheaper
+spread             what runs once per chunk runs during the next one, in even slots: the same estimates, a chunk later
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import dataclasses
 import numpy as np
 
 from hiss.errors import FoldError
-from hiss.program import cost
+from hiss.program import cost, pace
 from hiss.program import ops as o
 from hiss.program.program import Program, Stage
+from hiss.program.tail import check_spreadable
 
 
 def optimized(program: Program) -> Program:
-    """All passes in their order."""
+    """All passes that leave the time of an estimate alone, in their order."""
     return fir_form(last_sample_only(dead_values(program)))
 
 
@@ -102,3 +104,14 @@ def as_fir(op: o.Op, period: int) -> o.Fir:
     taps = np.einsum("hn,hnk->hk", op.c, powers).real
     taps[:, 0] += op.d
     return o.Fir(op.out, op.input, taps, np.zeros(len(op.d)), restart=True)
+
+
+def spread(program: Program, factors: pace.Factors | None = None) -> Program:
+    """What runs once per chunk in slots of the next chunk (tail.py), so that the longest sample is shortest (pace.py).
+
+    The last of all passes. Estimates are the same, one period of stage 0 later: `latency` says it. factors: what ops
+    take, by default what they take on a Cortex-M4F in the program's arithmetic. Raises ProgramError where there is
+    nothing to spread.
+    """
+    check_spreadable(program)
+    return dataclasses.replace(program, slots=pace.even_slots(program.plain, factors))
