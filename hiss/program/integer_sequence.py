@@ -20,7 +20,7 @@ from hiss.program.schedule import State, Values
 
 
 def predict(program: Program, x: NDArray[Any], by: Integer | None = None) -> NDArray[np.float64]:
-    """Tared samples (..., T, C), each recording from fresh state -> estimates (..., T // period, D) in their units."""
+    """Tared samples (..., T, C), each recording from fresh state -> estimates (..., n, D) in their units."""
     return integer.estimates(program, run(program, integer.samples(program, x), by))
 
 

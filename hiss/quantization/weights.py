@@ -1,0 +1,53 @@
+"""Which weights have 8 bits and which 16: one width for all, or widths by value name and pattern.
+
+Weights of samples, now or past, have 16 bits always: neighbouring samples are alike, so their weights cancel, and 8
+bits are too coarse for what is left.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping
+
+from hiss.program import Program, interpreter
+from hiss.program import ops as o
+
+WIDTHS = {"int8": 8, "int16": 16}
+Weights = str | Mapping[str, str]
+"""int8 or int16 for all, or {pattern: int8 or int16}: of the patterns that fit a value, the last one counts."""
+PARTS: dict[type[o.Op], str] = {o.Affine: "weights", o.Fir: "taps"}
+"""The ops whose weights have a choice of width, and the name of the part."""
+
+
+def weight_bits(program: Program, weights: Weights) -> dict[str, int]:
+    """Value -> bits of its weights. What no pattern names has 8. Raises ValueError."""
+    chosen = {"*": weights} if isinstance(weights, str) else weights
+    names = [op.out for _, _, op in program.ops() if type(op) in PARTS]
+    fixed = sampled(program)
+    bits = dict.fromkeys(names, 8)
+    for pattern, width in chosen.items():
+        if width not in WIDTHS:
+            raise ValueError(f"weights {width!r} of {pattern!r}; known: {', '.join(WIDTHS)}")
+        found = [name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)]
+        if not found and pattern != "*":
+            raise ValueError(f"no value with weights fits {pattern!r}; known: {', '.join(names)}")
+        if found and width == "int8" and fixed.issuperset(found):
+            raise ValueError(f"{', '.join(found)}: weights of samples, now or past, cancel: they are int16 always")
+        bits |= dict.fromkeys(found, WIDTHS[width])
+    return bits | dict.fromkeys(fixed, 16)
+
+
+def sampled(program: Program) -> set[str]:
+    """The Affines that read the sample, a lag, or a sum of them."""
+    names = {interpreter.input_op(program).out}
+    for _, _, op in program.ops():
+        if isinstance(op, o.Delay) or (isinstance(op, o.Add) and set(op.inputs) <= names):
+            names.add(op.out)
+    return {op.out for _, _, op in program.ops() if isinstance(op, o.Affine) and names & set(op.inputs)}
+
+
+def count(op: o.Op) -> int:
+    """Weights of an op whose width can be chosen: the bytes that 16 bits take more than 8."""
+    if isinstance(op, o.Affine):
+        return sum(int(w.size) for w in op.weights)
+    return int(op.taps.size) if isinstance(op, o.Fir) else 0
