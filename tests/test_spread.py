@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from programs import random_program, random_samples
 
+from hiss import Stepper
+from hiss.engines.numpy_plan import Glu
+from hiss.engines.numpy_steps import planned
 from hiss.errors import ProgramError
 from hiss.program import (
     Port,
@@ -155,6 +158,40 @@ def test_a_batch_is_its_recordings_side_by_side():
     for one, y in zip(x, sequence.run(spread, interpreter.init_state(spread, (3,)), x)[0], strict=True):
         stepped = [e for e in each_step(spread, one) if e is not None]
         np.testing.assert_allclose(np.array(stepped), y, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("make", CASES)
+def test_the_stepper_equals_the_interpreter(make):
+    """Estimates and states in float64, to the order of sums; a reset in the middle, and a state handed to another."""
+    spread = spread_at_random(make(), 6)
+    stepper, state = Stepper(spread, np.float64), interpreter.init_state(spread)
+    for i, sample in enumerate(random_samples(spread, 70, 8)):
+        if i == 37:
+            stepper.reset()
+            state = interpreter.reset(spread, state)
+        if i == 50:
+            other = Stepper(spread, np.float64)
+            other.state = stepper.state
+            stepper = other
+        y, (expected, state) = stepper.step(sample), interpreter.step(spread, state, sample)
+        assert (y is None) == (expected is None)
+        np.testing.assert_allclose(y if y is not None else 0, expected if y is not None else 0, rtol=1e-10, atol=1e-10)
+        held = stepper.state
+        assert held.keys() == state.keys()
+        for key in held:
+            np.testing.assert_allclose(held[key], state[key], rtol=1e-10, atol=1e-10, err_msg=key)
+
+
+def test_a_spread_stepper_keeps_its_gates_in_one_product():
+    """Where their parts stand in one slot; and gives what the plain one gives."""
+    plain = reference()
+    spread = passes.spread(plain)
+    assert sum(isinstance(op, Glu) for op in planned(spread).ops) >= 1
+    x = np.random.default_rng(2).normal(size=(60, 6))
+    now, later = (
+        [y for sample in x if (y := stepper.step(sample)) is not None] for stepper in map(Stepper, (plain, spread))
+    )
+    np.testing.assert_allclose(later, now[:-1], rtol=1e-5, atol=1e-5)  # float32, sums in another order
 
 
 # ---- the program ---------------------------------------------------------------------------------------------------

@@ -7,45 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from hiss.engines.numpy_ops import Action, Part, Values, part
+from hiss.engines.numpy_ops import Values, part
 from hiss.engines.numpy_plan import Buffers, fused
+from hiss.engines.numpy_steps import Steps, TailSteps, planned
 from hiss.errors import ProgramError
-from hiss.program import Program, Stage, interpreter
+from hiss.program import Program, interpreter
 from hiss.program import ops as o
-
-
-class _Steps:
-    """What one stage does on an ordinary step, and on the one that completes its period."""
-
-    def __init__(self, stage: Stage, parts: dict[str, Part]):
-        every = _now(stage.every, parts)
-        advances = [parts[op.out].advance for op in stage.last if _advances(op)]
-        pushes = [parts[op.out].push for op in stage.ops if isinstance(op, o.Delay)]
-        clears = [parts[op.out].clear for op in stage.ops if getattr(op, "restart", False)]
-        self.period, self.phase = stage.period, 0
-        self.ordinary = [*every, *advances, *pushes]
-        self.completing = [*every, *_now(stage.last, parts), *pushes, *clears]
-
-    def step(self) -> bool:
-        """True when the period is complete."""
-        complete = self.phase == self.period - 1
-        for action in self.completing if complete else self.ordinary:
-            action()
-        self.phase = 0 if complete else self.phase + 1
-        return complete
-
-
-def _now(ops: tuple[o.Op, ...], parts: dict[str, Part]) -> list[Action]:
-    """Advance, where there is memory, and read, in the order of the ops."""
-    made: list[Action] = []
-    for op in ops:
-        if op.out in parts:
-            made += [parts[op.out].advance, parts[op.out].read] if _advances(op) else [parts[op.out].read]
-    return made
-
-
-def _advances(op: o.Op) -> bool:
-    return isinstance(op, o.Diagonal | o.Fir | o.Selective)
 
 
 class Stepper:
@@ -64,12 +31,16 @@ class Stepper:
         cast = interpreter.cast(program, dtype)
         self._input = interpreter.input_op(cast)
         real = self._input.offset.dtype
-        stages = [fused(stage) for stage in cast.stages]
-        ops = [op for stage in stages for op in stage.ops]
-        self._values = Buffers(ops, cast.widths, real)
+        plan = planned(cast) if cast.slots is not None else None
+        stages = [plan.head] if plan else [fused(stage) for stage in cast.stages]
+        ops = plan.ops if plan else [op for stage in stages for op in stage.ops]
+        names = plan.names if plan else {}
+        self._values = Buffers(ops, cast.widths | {copy: cast.widths[name] for name, copy in names.items()}, real)
         self._parts = {op.out: part(op, self._values) for op in ops if not isinstance(op, o.Input)}
-        self._stages = [_Steps(stage, self._parts) for stage in stages]
-        self._hands = [self._values[name] for name in cast.stages[-1].hands]
+        self._stages = [Steps(stage, self._parts) for stage in stages]
+        self._tail = TailSteps(cast, plan, self._parts) if plan else None
+        self._held = {f"held.{name}": self._values[names.get(name, name)] for name in cast.tail.held} if plan else {}
+        self._hands = [self._values[names.get(name, name)] for name in cast.stages[-1].hands]
         self._scale = np.exp2(-self._input.shift).astype(real)
         self._mean = np.zeros(len(program.inputs), real)
         self._left = self._input.tare
@@ -89,10 +60,20 @@ class Stepper:
         np.fmin(z, op.hi, z)
         np.subtract(z, op.offset, z)
         np.multiply(z, self._scale, z)
+        if self._tail is not None:
+            return self._spread_step(self._tail)
         for stage in self._stages:
             if not stage.step():
                 return None
         return np.concatenate(self._hands)
+
+    def _spread_step(self, tail: TailSteps) -> NDArray[Any] | None:
+        """A slot of the chunk before, then stage 0, whose last step overwrites what is held."""
+        (head,) = self._stages
+        made = tail.pending and tail.step(head.phase)
+        y = np.concatenate(self._hands) if made else None
+        tail.pending = head.step() or tail.pending
+        return y
 
     def _tare_step(self, x: NDArray[Any]) -> None:
         if not np.isfinite(x).all():  # such a sample does not count
@@ -108,8 +89,9 @@ class Stepper:
         """Fresh state; the tare is kept."""
         for each in self._parts.values():
             each.clear()
-        for stage in self._stages:
-            stage.phase = 0
+        for array in self._held.values():
+            array.fill(0)
+        self._put_progress([0] * len(self.program.stages), False)
 
     def tare(self) -> None:
         """Fresh state, and measure the tare anew from the next samples."""
@@ -126,7 +108,9 @@ class Stepper:
     def state(self) -> dict[str, NDArray[Any]]:
         """All that the stepper remembers, under the names of `interpreter.init_state`; assign it to restore."""
         state: Values = {"tare.mean": self._mean.copy(), "tare.left": np.array(self._left)}
-        state |= {f"phase.{i}": np.array(stage.phase) for i, stage in enumerate(self._stages)}
+        state |= {f"phase.{i}": np.array(phase) for i, phase in enumerate(self._phases())}
+        state |= {key: array.copy() for key, array in self._held.items()}
+        state |= {"tail.pending": np.array(int(self._tail.pending))} if self._tail else {}
         return state | {f"{out}.{key}": a for out, each in self._parts.items() for key, a in each.get().items()}
 
     @state.setter
@@ -137,7 +121,19 @@ class Stepper:
                 raise ValueError(f"state {key!r} is {found}; expected {array.dtype}, {array.shape} of the same program")
         self._mean[:] = state["tare.mean"]
         self._left = int(state["tare.left"])
-        for i, stage in enumerate(self._stages):
-            stage.phase = int(state[f"phase.{i}"])
+        phases = [int(state[f"phase.{i}"]) for i in range(len(self.program.stages))]
+        self._put_progress(phases, bool(state.get("tail.pending", False)))
+        for key, array in self._held.items():
+            array[:] = state[key]
         for out, each in self._parts.items():
             each.put({key: state[f"{out}.{key}"] for key in each.get()})
+
+    def _phases(self) -> list[int]:
+        own = [stage.phase for stage in self._stages]
+        return own + (self._tail.phases[1:] if self._tail else [])
+
+    def _put_progress(self, phases: list[int], pending: bool) -> None:
+        for stage, phase in zip(self._stages, phases, strict=False):
+            stage.phase = phase
+        if self._tail:
+            self._tail.phases, self._tail.pending = [0, *phases[1:]], pending

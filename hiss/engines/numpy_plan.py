@@ -42,11 +42,11 @@ class Glu(o.Op):
 def fused(stage: Stage) -> Stage:
     """The stage with its gates as Glu, where nothing else reads what lies between."""
     readers = Counter([*stage.hands, *(name for op in stage.ops for name in op.reads)])
-    every, last = (_fused(ops, readers) for ops in (stage.every, stage.last))
-    return dataclasses.replace(stage, every=every, last=last)
+    return dataclasses.replace(stage, every=fused_ops(stage.every, readers), last=fused_ops(stage.last, readers))
 
 
-def _fused(ops: tuple[o.Op, ...], readers: Counter[str]) -> tuple[o.Op, ...]:
+def fused_ops(ops: tuple[o.Op, ...], readers: Counter[str]) -> tuple[o.Op, ...]:
+    """Some ops that run one after the other, with their gates as Glu; readers: how many there are of each value."""
     private = {op.out: op for op in ops if readers[op.out] == 1}
     changed: dict[str, o.Op | None] = {}
     for op in ops:

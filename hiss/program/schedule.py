@@ -169,16 +169,13 @@ def _tail_step(program: Program, arithmetic: Arithmetic, state: State) -> tuple[
         done += 1
     values = {name: state[f"held.{name}"] for name in tail.held}
     changed: State = {}
-    made: set[str] = set()
     for d in tail.slots[slot]:
         if d.stage <= done + 1:
-            reading = d.each or d.stage <= done
-            changed |= _op_step(arithmetic, d.op, reading, state, values)
-            made |= {d.op.out} if reading else set()
+            changed |= _op_step(arithmetic, d.op, d.each or d.stage <= done, state, values)
     for d in tail.pushes[slot]:
         if d.stage <= done + 1:
             changed |= named(d.op, arithmetic.update(d.op, state_of(d.op, state), values))
-    changed |= {f"held.{name}": values[name] for name in tail.keeps if name in made}
+    changed |= {f"held.{name}": values[name] for name in tail.keeps}
     if slot < program.stages[0].period - 1:
         return None, changed
     for i in range(1, min(done + 1, last) + 1):
