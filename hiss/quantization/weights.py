@@ -29,9 +29,10 @@ def weight_bits(program: Program, weights: Weights) -> dict[str, int]:
         if width not in WIDTHS:
             raise ValueError(f"weights {width!r} of {pattern!r}; known: {', '.join(WIDTHS)}")
         found = [name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)]
-        if not found and pattern != "*":
+        everything = pattern == "*"
+        if not found and not everything:
             raise ValueError(f"no value with weights fits {pattern!r}; known: {', '.join(names)}")
-        if found and width == "int8" and fixed.issuperset(found):
+        if width == "int8" and fixed.issuperset(found) and not everything:
             raise ValueError(f"{', '.join(found)}: weights of samples, now or past, cancel: they are int16 always")
         bits |= dict.fromkeys(found, WIDTHS[width])
     return bits | dict.fromkeys(fixed, 16)
