@@ -86,29 +86,61 @@ def test_a_bound_that_does_not_hold_is_noticed():
         integer.run(made, integer.init_state(made), integer.samples(made, random_samples(made, 40)), by)
 
 
-@pytest.mark.parametrize(("states", "restart"), [("int32", False), ("int32", True), ("int16", True)])
-def test_the_bound_of_a_state_is_reached_by_its_worst_input_and_never_passed(states, restart):
-    """A full-scale square wave with the signs of Re a^k (Im a^k), newest first: within 3 % of the bound."""
-    rng = np.random.default_rng(5)
-    a = s4d_lin(rng, 4, 3, slowest=0.03).reshape(-1, 1)  # one mode a channel: each has its own worst input
-    period = 40 if restart else 1
-    made, report = diagonal_program(a, rng, period, restart, states)
-    op, by = made.stages[0].every[1], integer.Integer(made)
-    assert made.formats["y"]["h"].bits == (16 if states == "int16" and report.states["y"] == 16 else 32)
-    reach = bounds.diagonal_reach(op, made.formats, period if restart else None)
-    steps = 40 if restart else 1500
-    powers = poles(op, made.formats)[:, 0] ** np.arange(steps)[:, None]
-    for part, wave in enumerate((powers.real, powers.imag)):
-        u = np.where(wave[::-1] >= 0, TOP, -TOP - 1)
-        state, largest = by.initial(op, len(a), ()), np.zeros(len(a))
-        for now in u:
-            state = by.update(op, state, {"z": now})
-            largest = np.maximum(largest, np.abs(state["h"][:, 0, part]))
-        bound = reach[:, 0, part]
-        assert np.all(largest <= bound)
-        moving = a[:, 0].imag != 0
-        chosen = moving if part else np.ones(len(a), bool)
-        assert np.all(largest[chosen] >= 0.97 * bound[chosen])  # rounding errors do not all add up: 3 % at 16 bits
+def worst_input_reaches(made, restart):
+    """(H, N, 2): what each part of each state becomes under its own worst input, fed to the op itself, and its bound.
+
+    The worst input of a part is the full-scale square wave with the signs of Re a^k (Im a^k) of the pole as it is
+    stored, newest first; without restart it lasts until a^k is below 0.4 % for the slowest pole.
+    """
+    op, by, period = made.stages[0].every[1], integer.Integer(made), made.stages[0].period
+    bound = bounds.diagonal_reach(op, made.formats, period if restart else None)
+    a = poles(op, made.formats)
+    channels, modes = a.shape
+    steps = period if restart else int(np.ceil(5.5 / (1 - np.abs(a)).min()))
+    angle, mode = np.angle(a).T, np.arange(modes)  # (N, H)
+    state = by.initial(op, channels, (2, modes))  # a wave for each part of each mode; every channel has its own
+    for k in reversed(range(steps)):
+        signs = np.stack([np.cos(k * angle), np.sin(k * angle)])
+        state = by.update(op, state, {"z": np.where(signs >= 0, TOP, -TOP - 1)})
+    own = np.abs(state["h"][:, mode, :, mode])  # (N, 2, H, 2)
+    reached = np.stack([own[:, 0, :, 0], own[:, 1, :, 1]], -1).transpose(1, 0, 2)
+    return reached, bound
+
+
+def assert_bounds_are_reached(dt, states, period, restart):
+    """Every mode and part to 1 %; at 16 bits what is missing is the rounding of two products, 0.5 % at most."""
+    a = np.exp(dt * (-0.5 + 1j * np.pi * np.arange(4)))  # an S4D layer with step sizes dt (H, 1)
+    made, report = diagonal_program(a, np.random.default_rng(0), period, restart, states)
+    assert report.states["y"] == int(states[3:])
+    reached, bound = worst_input_reaches(made, restart)
+    assert np.all(reached <= bound)
+    moves = np.broadcast_to(a[..., None].imag != 0, bound.shape).copy()
+    moves[..., 0] = True  # a real pole has no second part
+    assert np.all(reached[moves] >= 0.99 * bound[moves])
+    assert not reached[~moves].any()
+
+
+@pytest.mark.parametrize(
+    ("states", "steps", "period", "restart"),
+    [
+        ("int32", (2e-3, 0.1), 1, False),
+        ("int32", (2e-4, 0.1), 5, True),
+        ("int32", (2e-4, 0.1), 40, True),
+        ("int16", (0.04, 0.4), 1, False),  # as slow as 16 bits are taken for
+        ("int16", (0.04, 0.4), 5, True),
+        ("int16", (0.04, 0.4), 40, True),
+    ],
+)
+@pytest.mark.parametrize("seed", range(2))
+def test_the_bound_of_every_state_is_reached_to_1_percent_by_its_worst_input(states, steps, period, restart, seed):
+    dt = np.exp(np.random.default_rng(seed).uniform(*np.log(steps), (8, 1)))
+    assert_bounds_are_reached(dt, states, period, restart)
+
+
+@pytest.mark.campaign
+def test_the_bound_of_a_mode_that_takes_minutes_to_decay_is_reached_too():
+    """|a| = 0.9999: a square wave of 55,000 steps."""
+    assert_bounds_are_reached(np.full((1, 1), 2e-4), "int32", 1, False)
 
 
 def test_l1_sums_are_those_of_the_powers():
@@ -174,8 +206,10 @@ def test_int8_sums_fit_32_bits_and_samples_have_int16_weights():
 def test_small_states_are_used_only_where_their_dead_zone_is_small():
     rng = np.random.default_rng(3)
     fast, slow = np.full((2, 2), 0.5 + 0.3j), np.full((2, 2), 0.999 + 0j)
+    turning = np.full((2, 2), 0.999 * np.exp(1j))  # decays on its way, but a small input is below half a unit of it
     assert diagonal_program(fast, rng, states="int16")[1].states == {"y": 16}
     assert diagonal_program(slow, rng, states="int16")[1].states == {"y": 32}
+    assert diagonal_program(turning, rng, states="int16")[1].states == {"y": 32}
 
 
 # ---- the definition ------------------------------------------------------------------------------------------

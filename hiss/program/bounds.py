@@ -110,8 +110,8 @@ def diagonal_reach(op: o.Diagonal, formats: Formats, steps: int | None) -> Float
     own, drive = formats[op.out], formats[op.input]["out"].frac_bits[:, None]
     sums = l1_sums(poles(op, formats), steps)
     error = (product_error(own["a"].frac_bits, own["h"].bits) * (constants(op, formats)["a"] != 0)).sum(-1)
-    error = error + 0.5 * (drive > own["h"].frac_bits)
-    full = np.ldexp(float(FULL), own["h"].frac_bits - drive)
+    # u rounded to h's grid: both ends of int16 round to whole powers of two, so rounding adds nothing to the largest
+    full = np.maximum(np.ldexp(float(FULL), own["h"].frac_bits - drive), 1.0)
     return full[..., None] * sums + (error * sums.sum(-1))[..., None]
 
 

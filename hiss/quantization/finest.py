@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 Trial = dict[str, dict[str, Format]]
 
 DEAD_ZONE = 1e-3
-"""Share of its range below which a 16 bit state may stop decaying."""
+"""Share of the range that 16 bit states may not see."""
 FINEST = 24
 DOWN = 30
 """A sum has at most this many bits below its value."""
@@ -105,9 +105,9 @@ def _pole(whole: Floats, frac: Index) -> Modes:
 def state_and_sum(op: o.Diagonal, formats: Trial, steps: int | None, states: str) -> None:
     """h by its exact bound, then the sum that reads it."""
     own, drive = formats[op.out], formats[op.input]["out"].frac_bits[:, None]
-    small = states == "int16" and _dead_zone(op.a) < DEAD_ZONE
-    bits, limit = (16, INT16) if small else (32, INT32)
     sums = bounds.l1_sums(op.a, steps).max(-1)
+    small = states == "int16" and _dead_zone(op.a, sums) < DEAD_ZONE
+    bits, limit = (16, INT16) if small else (32, INT32)
     own["h"] = Format(bits, finest_each(limit, sums * np.ldexp(float(bounds.FULL), -drive), FINEST + 16))
     if not small:
         own["h"] = Format(bits, own["h"].frac_bits.min(1, keepdims=True) + 0 * own["h"].frac_bits)
@@ -133,9 +133,14 @@ def _reach_of_states(op: o.Diagonal, formats: Trial, steps: int | None) -> Float
     return reach if formats[op.out]["h"].bits == 16 else reach.max(1, keepdims=True) + 0 * reach
 
 
-def _dead_zone(a: Modes) -> float:
-    """Below half a unit over |1 - a| a state stays where it is; as a share of a 16 bit range."""
-    return float((0.5 / np.maximum(np.abs(1 - a), 1e-300)).max()) / INT16
+def _dead_zone(a: Modes, sums: Floats) -> float:
+    """What 16 bit states do not see, as a share of the range; sums: how many times its input a state can become.
+
+    Below half a unit over |1 - a| a state stays where it is; an input below half a unit of the state is nothing.
+    """
+    stays = float((0.5 / np.maximum(np.abs(1 - a), 1e-300)).max()) / INT16
+    unseen = 0.5 / np.exp2(np.floor(np.log2(INT16 / sums.max())))
+    return max(stays, float(unseen))
 
 
 def selective(op: o.Selective, formats: Trial) -> None:
