@@ -1,4 +1,4 @@
-"""Laws of the generated C on emulated Cortex-M cores: zig cc compiles, unicorn runs; no root, no hardware."""
+"""Laws of the generated C on emulated Cortex-M and RISC-V: zig cc compiles, unicorn runs; no root, no hardware."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from conftest import absent
 from programs import random_program
 
 from hiss.engines import Stepper
-from hiss.engines.elf import thumb_instructions
+from hiss.engines.elf import riscv_instructions, thumb_instructions
 from hiss.engines.emulator import CORES, Emulator, linked_bytes, measure
 from hiss.firmware_export import export_c
 from hiss.firmware_export.selftest import usual_samples, vectors
 
-TESTED = ("m0", "m4f", "m33")
+TESTED = ("m0", "m4f", "m33", "rv32imc")
 
 
 @pytest.fixture(scope="module")
@@ -88,10 +88,24 @@ def test_another_program_on_the_smallest_core(program, tmp_path):
 
 
 def test_unknown_core_is_refused(exported):
-    with pytest.raises(ValueError, match="no emulated core 'm55'; there are m0, m3, m4f, m7, m33"):
+    with pytest.raises(ValueError, match="no emulated core 'm55'; there are m0, m3, m4f, m7, m33, rv32imc"):
         Emulator(exported.folder, "force", "m55", 1, 1)
     assert set(TESTED) < set(CORES)
 
 
 def test_thumb_instructions_are_two_or_four_bytes():
     assert thumb_instructions(bytes.fromhex("00bf 00bf 00f000f8 7047".replace(" ", ""))) == 4
+
+
+def test_riscv_instructions_are_two_bytes_where_compressed():
+    assert riscv_instructions(bytes.fromhex("0100 13000000 8280".replace(" ", ""))) == 3
+
+
+def test_no_step_takes_more_stack_than_another_run_of_it(program, core):
+    """The painted stack: the same figure twice, and no call reaches further than the longest path does."""
+    x = usual_samples(program, program.tare + 2 * program.period)
+    core.tare()
+    used = core.stack_bytes(x)
+    core.tare()
+    assert core.stack_bytes(x) == used
+    assert 64 < used < 1024

@@ -1,24 +1,35 @@
-"""Just enough of 32-bit little-endian ELF to load an image, find its symbols and count Thumb instructions."""
+"""Just enough of 32-bit little-endian ELF to load an image, find its symbols and count instructions."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from hiss.errors import ExportError
 
-_LOAD, _SYMTAB, _PAGE = 1, 2, 0x1000
+ARM, AVR, RISCV = 40, 83, 243
+_LOAD, _SYMTAB, _NOBITS, _FUNCTION, _PAGE = 1, 2, 8, 2, 0x1000
+_WRITE, _ALLOC, _EXECUTE = 1, 2, 4
 
 
 @dataclass(frozen=True)
 class Elf:
-    """segments: (address, bytes) to load;  symbols: addresses;  sizes: of symbols;  sections: bytes by name."""
+    """segments: (address, bytes) to load;  symbols: addresses;  sizes: of symbols;  sections: bytes by name.
 
+    machine: ARM, AVR or RISCV;  code, tables, data: bytes of flash that hold instructions, constants, and what is
+    copied into RAM at the start. A section .vectors or .glue is not counted.
+    """
+
+    machine: int
     segments: tuple[tuple[int, bytes], ...]
     symbols: dict[str, int]
     sizes: dict[str, int]
     sections: dict[str, int]
+    code: int
+    tables: int
+    data: int
 
     @classmethod
     def read(cls, path: Path) -> Elf:
@@ -26,10 +37,11 @@ class Elf:
         data = path.read_bytes()
         if data[:6] != b"\x7fELF\x01\x01":
             raise ExportError(f"{path.name}: not a 32-bit little-endian ELF image")
-        names, sizes, sections = _read_sections(data)
-        # Bit 0 of a function's address only says "Thumb"
-        symbols = {name: value & ~1 for name, value in names.items()}
-        return cls(_read_segments(data), symbols, sizes, sections)
+        (machine,) = struct.unpack_from("<H", data, 18)
+        headers = _read_headers(data)
+        symbols, sizes = _read_symbols(data, headers, machine)
+        sections = {header.name: header.size for header in headers}
+        return cls(machine, _read_segments(data), symbols, sizes, sections, *_flash(headers))
 
     def span(self) -> tuple[int, int]:
         """First and one past the last page that the segments cover."""
@@ -38,12 +50,31 @@ class Elf:
         return low & ~(_PAGE - 1), (high + _PAGE - 1) & ~(_PAGE - 1)
 
 
+@dataclass(frozen=True)
+class _Header:
+    name: str
+    kind: int
+    flags: int
+    offset: int
+    size: int
+    link: int
+
+
 def thumb_instructions(code: bytes) -> int:
     """Number of Thumb instructions in a straight run of code: two bytes each, or four where the first word says so."""
+    return _count(code, lambda half: half >> 11 in (0b11101, 0b11110, 0b11111))
+
+
+def riscv_instructions(code: bytes) -> int:
+    """Number of RISC-V instructions in a straight run of code: two bytes each where compressed, else four."""
+    return _count(code, lambda half: half & 3 == 3)
+
+
+def _count(code: bytes, is_long: Callable[[int], bool]) -> int:
     at = count = 0
     while at < len(code):
         (half,) = struct.unpack_from("<H", code, at)
-        at += 4 if half >> 11 in (0b11101, 0b11110, 0b11111) else 2
+        at += 4 if is_long(half) else 2
         count += 1
     return count
 
@@ -59,23 +90,42 @@ def _read_segments(data: bytes) -> tuple[tuple[int, bytes], ...]:
     return tuple(segments)
 
 
-def _read_sections(data: bytes) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+def _read_headers(data: bytes) -> list[_Header]:
     (table,) = struct.unpack_from("<I", data, 32)
     entry, count, names_index = struct.unpack_from("<HHH", data, 46)
-    headers = [struct.unpack_from("<10I", data, table + index * entry) for index in range(count)]
-    names_at = headers[names_index][4]
-    sections = {_text(data, names_at + header[0]): header[5] for header in headers}
+    rows = [struct.unpack_from("<10I", data, table + index * entry) for index in range(count)]
+    names_at = rows[names_index][4]
+    return [_Header(_text(data, names_at + row[0]), row[1], row[2], row[4], row[5], row[6]) for row in rows]
+
+
+def _read_symbols(data: bytes, headers: list[_Header], machine: int) -> tuple[dict[str, int], dict[str, int]]:
     symbols: dict[str, int] = {}
     sizes: dict[str, int] = {}
     for header in headers:
-        if header[1] != _SYMTAB:
+        if header.kind != _SYMTAB:
             continue
-        strings = headers[header[6]][4]
-        for at in range(header[4], header[4] + header[5], 16):
-            name, value, size = struct.unpack_from("<3I", data, at)
-            symbols[_text(data, strings + name)] = value
+        strings = headers[header.link].offset
+        for at in range(header.offset, header.offset + header.size, 16):
+            name, value, size, info = struct.unpack_from("<3IB", data, at)
+            thumb = machine == ARM and info & 15 == _FUNCTION  # bit 0 only says "Thumb"
+            symbols[_text(data, strings + name)] = value & ~1 if thumb else value
             sizes[_text(data, strings + name)] = size
-    return symbols, sizes, sections
+    return symbols, sizes
+
+
+def _flash(headers: list[_Header]) -> tuple[int, int, int]:
+    """Bytes of code, tables and initialized data."""
+    code = tables = data = 0
+    for header in headers:
+        if not header.flags & _ALLOC or header.kind == _NOBITS or header.name in (".vectors", ".glue"):
+            continue
+        if header.flags & _EXECUTE:
+            code += header.size
+        elif header.flags & _WRITE:
+            data += header.size
+        else:
+            tables += header.size
+    return code, tables, data
 
 
 def _text(data: bytes, at: int) -> str:
