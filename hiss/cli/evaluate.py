@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hiss.cli.stream import errors_reported, usage
-from hiss.errors import MissingExtraError, RecordingError
+from hiss.errors import MismatchError, MissingExtraError, RecordingError
 
 if TYPE_CHECKING:
+    from hiss.program import Program
     from hiss.recording import Recording
-    from hiss.scoring import Scored
+    from hiss.scoring import Estimator, Scored
     from hiss.training import Run
 
 SHOWN_S = 120.0
@@ -41,37 +42,59 @@ class WindowsType(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--data", multiple=True, type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Other files."
 )
+@click.option(
+    "--program",
+    "made",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Score this program made of RUN, such as that of hiss quantize. [RUN, folded]",
+)
 @click.option("--windows", type=WindowsType(), help="Score windows at random offsets, such as 32x60s.")
 @click.option("--seed", type=click.IntRange(min=0), default=1234, show_default=True, help="Of the windows' offsets.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on stdout.")
-def command(run: Path, data: tuple[Path, ...], windows: tuple[int, float] | None, seed: int, as_json: bool) -> None:
+def command(
+    run: Path,
+    data: tuple[Path, ...],
+    made: Path | None,
+    windows: tuple[int, float] | None,
+    seed: int,
+    as_json: bool,
+) -> None:
     """Score RUN on the test recordings of the files that it was trained on, or on those of --data FILE.
 
     \b
     Example:
       hiss evaluate runs/skin
       hiss evaluate runs/skin --windows 32x60s --seed 1234 --json
+      hiss evaluate runs/skin --program force.int.hiss
 
-    The folded program is scored in float32, as it is deployed: whole recordings from fresh state, or windows. Files
-    of --data without test recordings are scored wholly. A plot per output goes into RUN.
+    The folded program is scored in float32, as it is deployed, or an integer program in its integers: whole
+    recordings from fresh state, or windows. Files of --data without test recordings are scored wholly. A plot per
+    output goes into RUN.
     JSON: {"outputs": {NAME: {"rmse", "r2", "unit"}}, "nmse", "lookahead_s", "split", "arithmetic", "data", "seed"};
     nmse = mean over outputs of MSE / variance of the training target.
     Exit codes: 0 done, 2 usage, a file that cannot be read or is gone, 5 other channels, 7 not written.
     """
     with errors_reported():
-        _evaluate(run, data, windows, seed, as_json)
+        _evaluate(run, data, made, windows, seed, as_json)
 
 
-def _evaluate(path: Path, data: tuple[Path, ...], windows: tuple[int, float] | None, seed: int, as_json: bool) -> None:
+def _evaluate(
+    path: Path,
+    data: tuple[Path, ...],
+    made: Path | None,
+    windows: tuple[int, float] | None,
+    seed: int,
+    as_json: bool,
+) -> None:
     from hiss import scoring
     from hiss.folding import fold
     from hiss.training import Run
 
     run = Run.load(path)
-    program = fold(run)
+    program = _made_of(run, made) if made else fold(run)
     recordings, split, files = _recordings(run, data)
     ready = scoring.ready(program, recordings)
-    estimate = scoring.estimator(program)
+    estimate, arithmetic = _arithmetic(program)
     if windows:
         count, seconds = windows
         samples = round(seconds * run.rate_hz) // run.period * run.period
@@ -80,11 +103,31 @@ def _evaluate(path: Path, data: tuple[Path, ...], windows: tuple[int, float] | N
     else:
         scored = scoring.score_whole(estimate, ready, run.period)
     result = _result(run, scored, split)
-    result |= {"arithmetic": "float32", "data": [str(f) for f in files], "seed": seed if windows else None}
+    result |= {"arithmetic": arithmetic, "data": [str(f) for f in files], "seed": seed if windows else None}
     if windows:
         result["windows"] = f"{windows[0]}x{windows[1]:g}s"
     _plots(path, run, scored)
     click.echo(json.dumps(result) if as_json else _table(result))
+
+
+def _made_of(run: Run, path: Path) -> Program:
+    """The program of a file. Raises MismatchError when it was not made of this run."""
+    from hiss.program import load_program
+
+    program = load_program(path)
+    if json.dumps(program.provenance, sort_keys=True) != json.dumps(run.provenance, sort_keys=True):
+        raise MismatchError(f"{path}: was not made of this run; give the run that it was folded from")
+    return program
+
+
+def _arithmetic(program: Program) -> tuple[Estimator, str]:
+    """How a program is deployed, and its name."""
+    from hiss import scoring
+    from hiss.program import integer_sequence
+
+    if program.formats is None:
+        return scoring.estimator(program), "float32"
+    return (lambda x: integer_sequence.predict(program, x)), "integer"
 
 
 def _recordings(run: Run, data: tuple[Path, ...]) -> tuple[list[Recording], str, list[Path]]:
@@ -122,7 +165,8 @@ def _table(result: dict[str, Any]) -> str:
     lines = [f"{'output':16} {'RMSE':>10} {'unit':8} {'R2':>8}"]
     for name, row in result["outputs"].items():
         lines.append(f"{name:16} {row['rmse']:10.4g} {row['unit']:8} {row['r2']:8.4f}")
-    lines.append(f"nmse {result['nmse']:.5f}, look-ahead {result['lookahead_s']:g} s, split {result['split']}, float32")
+    how = f"look-ahead {result['lookahead_s']:g} s, split {result['split']}, {result['arithmetic']}"
+    lines.append(f"nmse {result['nmse']:.5f}, {how}")
     return "\n".join(lines)
 
 
