@@ -354,9 +354,9 @@ def test_header_states_what_is_true(exported):
 
 def test_wrong_runtime_version_is_refused(exported, tmp_path):
     for file in exported.files:
-        text = file.read_text().replace("#define HISS_OPS_VERSION 1 ", "#define HISS_OPS_VERSION 999 ")
+        text = file.read_text().replace("#define HISS_OPS_VERSION 2 ", "#define HISS_OPS_VERSION 999 ")
         (tmp_path / file.name).write_text(text)
-    with pytest.raises(ExportError, match="needs version 1 of hiss_ops"):
+    with pytest.raises(ExportError, match="needs version 2 of the runtime"):
         run_compiler(find_compiler(), ["-std=c99", "-c", tmp_path / "force.c", "-o", tmp_path / "force.o"])
 
 
@@ -480,7 +480,7 @@ def test_export_verb_writes_compiles_and_checks(program, tmp_path):
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
     assert facts["mismatches"] == 0
-    assert {path.name for path in (tmp_path / "fw").iterdir()} == set(c_texts(program, "fingertip_force"))
+    assert {path.name for path in (tmp_path / "fw").iterdir()} == {*c_texts(program, "fingertip_force"), "bill.json"}
     refused = run("--name", "float")
     assert refused.returncode == 2
     assert "cannot name a model in C" in refused.stderr

@@ -19,45 +19,62 @@ from hiss.engines.host_compiler import STRICT, find_compiler, run_compiler
 from hiss.errors import ExportError
 from hiss.firmware_export.c import Model
 from hiss.firmware_export.export import CExport, texts_of
-from hiss.program import Program
+from hiss.program import Program, integer
 
 FLAGS = ("-std=c99", "-O2", "-shared", "-fPIC")
 
 _GLUE = """#include "model.h"
 /* step over many samples: x (steps, inputs) -> y (estimates, outputs); the number of estimates */
-size_t engine_run(model_t *self, const float *x, size_t steps, float *y);
-size_t engine_run(model_t *self, const float *x, size_t steps, float *y)
-{
+size_t engine_run(model_t *self, const {x} *x, size_t steps, {y} *y);
+size_t engine_run(model_t *self, const {x} *x, size_t steps, {y} *y)
+{{
     size_t made = 0;
-    for (size_t i = 0; i < steps; ++i) {
-        if (model_step(self, x + i * MODEL_INPUTS, y + made * MODEL_OUTPUTS)) {
+    for (size_t i = 0; i < steps; ++i) {{
+        if (model_step(self, x + i * MODEL_INPUTS, y + made * MODEL_OUTPUTS)) {{
             ++made;
-        }
-    }
+        }}
+    }}
     return made;
-}
+}}
 """
 
 
 class CStepper:
-    """A program in compiled C, with the interface of the numpy Stepper; every stepper owns its state."""
+    """A program in compiled C, with the interface of the numpy Stepper; every stepper owns its state.
+
+    Of an integer program too: samples become raw integers on the way in, estimates numbers in their units on the way
+    out; step_integers() shows both as they are.
+    """
 
     def __init__(self, program: Program, flags: Sequence[str] = FLAGS):
         """Raises ExportError when there is no C compiler, or when it refuses."""
         self.program = program
-        model = Model(program, "model")
-        self._version = model.version.to_bytes(4, sys.byteorder)
-        self._library = _load(str(_compiled(model, tuple(flags))))
-        self._self = ctypes.create_string_buffer(model.layout.ram)
-        self._x = np.zeros(len(program.inputs), np.float32)
-        self._y = np.zeros(len(program.outputs), np.float32)
+        self.model = Model(program, "model")
+        self._version = self.model.version.to_bytes(4, sys.byteorder)
+        self._library = _load(str(_compiled(self.model, tuple(flags))))
+        self._self = ctypes.create_string_buffer(self.model.layout.ram)
+        numbers = self.model.numbers
+        self._x = np.zeros(len(program.inputs), _dtype(numbers.x))
+        self._y = np.zeros(len(program.outputs), _dtype(numbers.value))
         self.tare()
 
     def step(self, x: NDArray[Any]) -> NDArray[Any] | None:
-        """x: (C,) raw sample -> (D,) float32 estimate, or None while taring and until a period is complete."""
+        """x: (C,) raw sample -> (D,) estimate, or None while taring and until a period is complete."""
         x = np.asarray(x)
         if x.shape != self._x.shape:
             raise ValueError(f"a sample of shape {x.shape}; expected {self._x.shape}, one number per input")
+        if not self.model.numbers.whole:
+            return self._stepped(x)
+        if self.taring and not np.isfinite(x).all():
+            return None  # a sample that is not finite does not count in the tare
+        made = self._stepped(integer.samples(self.program, x))
+        return None if made is None else integer.estimates(self.program, made).astype(np.float32)
+
+    def step_integers(self, x: NDArray[Any]) -> NDArray[np.int16] | None:
+        """One sample of integers (C,) -> the integers of the estimate (D,), or None. For integer programs."""
+        return self._stepped(x)
+
+    def _stepped(self, x: NDArray[Any]) -> NDArray[Any] | None:
         self._x[:] = x
         if not self._library.model_step(self._self, self._x.ctypes.data, self._y.ctypes.data):
             return None
@@ -65,10 +82,19 @@ class CStepper:
 
     def run(self, x: NDArray[Any]) -> NDArray[np.float32]:
         """step() over x (n, C), all in C -> the estimates (m, D) that were made."""
-        x = np.ascontiguousarray(x, np.float32)
+        x = np.asarray(x)
         if x.ndim != 2 or x.shape[1] != len(self._x):
             raise ValueError(f"samples of shape {x.shape}; expected (n, {len(self._x)})")
-        y = np.zeros((len(x) // self.program.period + 1, len(self._y)), np.float32)
+        if not self.model.numbers.whole:
+            return self._ran(x)
+        while self.taring and len(x):
+            self.step(x[0])
+            x = x[1:]
+        return integer.estimates(self.program, self._ran(integer.samples(self.program, x))).astype(np.float32)
+
+    def _ran(self, x: NDArray[Any]) -> NDArray[Any]:
+        x = np.ascontiguousarray(x, self._x.dtype)
+        y = np.zeros((len(x) // self.program.period + 1, len(self._y)), self._y.dtype)
         made = self._library.engine_run(self._self, x.ctypes.data, len(x), y.ctypes.data)
         return y[:made]
 
@@ -118,6 +144,10 @@ def run_selftest(export: CExport) -> int:
         return int(selftest(ctypes.create_string_buffer(export.ram_bytes)))
 
 
+def _dtype(kind: str) -> Any:
+    return np.float32 if kind == "float" else np.dtype(kind.removesuffix("_t"))
+
+
 def cache_folder() -> Path:
     """Where compiled libraries are kept: $XDG_CACHE_HOME/hiss, else ~/.cache/hiss, else a temporary folder."""
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
@@ -138,7 +168,7 @@ def _temporary_cache() -> Path:
 def _compiled(model: Model, flags: tuple[str, ...]) -> Path:
     """The shared library of a program; compiled once per program, compiler and flags."""
     compiler = find_compiler()
-    texts = {**texts_of(model), "glue.c": _GLUE}
+    texts = {**texts_of(model), "glue.c": _GLUE.format(x=model.numbers.x, y=model.numbers.value)}
     key = hashlib.sha256(repr((compiler, flags, sys.platform, sorted(texts.items()))).encode()).hexdigest()[:32]
     library = cache_folder() / f"{key}.so"
     if not library.exists():

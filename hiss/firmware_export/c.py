@@ -8,19 +8,23 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-from hiss.firmware_export.kernels import Context, Lines, call, count, emit
+from hiss.firmware_export import integer_kernels, kernels
+from hiss.firmware_export.context import Context, Lines, count
 from hiss.firmware_export.layout import Layout, Member, lay_out, needs_started, state_name
 from hiss.firmware_export.names import Names, check_model_name, comment
+from hiss.firmware_export.numbers import Numbers, numbers_of
 from hiss.firmware_export.report import header_comment
 from hiss.firmware_export.schedule import Action, Schedule, schedules
 from hiss.firmware_export.tables import Tables, float_text
 from hiss.program import Program
 from hiss.program.ops import Delay, Fir, Op
 
-OPS_VERSION = 1
+OPS_VERSION = 2
 """HISS_OPS_VERSION of the runtime that the generated code is written for."""
 
 _FUNCTIONS = ("reset", "tare", "taring", "ready", "step", "selftest", "measure", "start")
+
+_LOCALS = ("self", "x", "y", "phase", "complete", "i", "terms", "sum")
 
 
 @dataclass
@@ -29,6 +33,7 @@ class Model:
 
     program: Program
     name: str
+    numbers: Numbers = field(init=False)
     plan: tuple[Schedule, ...] = field(init=False)
     layout: Layout = field(init=False)
     names: Names = field(init=False)
@@ -37,23 +42,31 @@ class Model:
 
     def __post_init__(self) -> None:
         check_model_name(self.name)
+        self.numbers = numbers_of(self.program)
         self.plan = schedules(self.program)
-        self.layout = lay_out(self.program, self.plan)
+        self.layout = lay_out(self.program, self.plan, self.numbers)
         own = [f"{self.name}_{function}" for function in _FUNCTIONS]
         own += [f"{self.name}_stage_{stage.index}" for stage in self.plan]
-        self.names = Names(("self", "x", "y", "phase", "complete", "i", self.name, f"{self.name}_t", *own))
+        self.names = Names((*_LOCALS, self.name, f"{self.name}_t", *own))
         self.tables = Tables(self.names)
         self.functions = [_stage_function(self, stage) for stage in self.plan]
 
     @property
     def version(self) -> int:
         """32 bits that tell states of this program from states of any other (or of another layout)."""
-        text = f"{self.program.digest} float32 {OPS_VERSION} {self.layout.members}"
+        text = f"{self.program.digest} {self.numbers.value} {OPS_VERSION} {self.layout.members}"
         return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
+
+    @property
+    def step(self) -> str:
+        """The signature of the step."""
+        x, y = (f"const {self.numbers.x} x", f"{self.numbers.value} y")
+        ports = f"{x}[{len(self.program.inputs)}], {y}[{len(self.program.outputs)}]"
+        return f"bool {self.name}_step({self.name}_t *self, {ports})"
 
     def member(self, member: Member) -> str:
         """A struct member's C name."""
-        fixed = ("version", "tare", "tared", "scratch", "unused")
+        fixed = ("version", "tare", "rest", "tared", "scratch", "unused")
         plain = member.name in fixed or member.name.startswith(("phase_", "started_"))
         return member.name if plain else self.names[member.name]
 
@@ -62,14 +75,14 @@ def header_text(model: Model) -> str:
     """<name>.h: the bill, the struct and the functions."""
     name, guard, program = model.name, model.name.upper(), model.program
     struct = "\n".join(f"    {_declaration(model, m):<44} {comment(m.comment)}" for m in model.layout.members)
-    return f"""{header_comment(program, name, model.layout, model.tables.total)}
+    return f"""{header_comment(program, name, model.numbers, model.layout, model.tables.total)}
 #ifndef {guard}_H
 #define {guard}_H
 
-#include "hiss_ops.h"
+#include "{model.numbers.runtime[0]}"
 
 #if HISS_OPS_VERSION != {OPS_VERSION}
-#error "{name} needs version {OPS_VERSION} of hiss_ops: export it again, or take the files it came with"
+#error "{name} needs version {OPS_VERSION} of the runtime: export it again, or take the files it came with"
 #endif
 
 #define {guard}_INPUTS {len(program.inputs)}
@@ -77,7 +90,7 @@ def header_text(model: Model) -> str:
 #define {guard}_PERIOD {program.period} /* samples per estimate */
 #define {guard}_TARE {program.tare} /* samples measured before the first step */
 #define {guard}_RATE_HZ {float_text(program.rate_hz)}
-#define {guard}_VERSION UINT32_C(0x{model.version:08x}) /* of the states below */
+{_y_bits(model)}#define {guard}_VERSION UINT32_C(0x{model.version:08x}) /* of the states below */
 
 #ifdef __cplusplus
 extern "C" {{
@@ -97,7 +110,7 @@ bool {name}_taring(const {name}_t *self);
 /* True when *self holds states of this very program: look after restoring saved bytes. */
 bool {name}_ready(const {name}_t *self);
 /* One sample in. True when y is new: the estimate that belongs to this sample. Otherwise y is left as it was. */
-bool {name}_step({name}_t *self, const float x[{len(program.inputs)}], float y[{len(program.outputs)}]);
+{model.step};
 /* Run the vectors of {name}_selftest.c on *self, which is tared anew. 0: all are right; else how many are not. */
 int32_t {name}_selftest({name}_t *self);
 
@@ -106,6 +119,19 @@ int32_t {name}_selftest({name}_t *self);
 #endif
 #endif
 """
+
+
+def _y_bits(model: Model) -> str:
+    """How the integers of the outputs are read."""
+    formats, guard = model.program.formats, model.name.upper()
+    if formats is None:
+        return ""
+    bits = [int(f) for name in model.program.stages[-1].hands for f in formats[name]["out"].frac_bits]
+    return (
+        f"#define {guard}_Y_FRAC_BITS {{{', '.join(map(str, bits))}}} /* of each output */\n"
+        f"#define {guard}_Y_SCALE {{{', '.join(float_text(2.0**-b) for b in bits)}}} "
+        f"/* an estimate in its unit is y times this */\n"
+    )
 
 
 def source_text(model: Model) -> str:
@@ -129,6 +155,11 @@ def _declaration(model: Model, member: Member) -> str:
     return f"{member.kind} {model.member(member)}{size};"
 
 
+def _zeroed(target: str, member: Member) -> str:
+    suffix = {"float": "f32", "int32_t": "s32", "int16_t": "s16"}[member.kind]
+    return f"hiss_zero_{suffix}({target}, {count(member.count)});"
+
+
 def _indented(lines: Lines, depth: int = 1) -> str:
     return "".join(f"{'    ' * depth}{line}".rstrip() + "\n" for line in lines)
 
@@ -140,10 +171,10 @@ def _start_function(model: Model) -> str:
     """All states of the stages to their beginning; counters and rings too."""
     lines: Lines = []
     for member in model.layout.members:
-        if member.name in ("version", "tare", "tared", "scratch", "unused"):
+        if member.name in ("version", "tare", "rest", "tared", "scratch", "unused"):
             continue
         target = f"self->{model.member(member)}"
-        lines.append(call("zero", target, count(member.count)) if member.count else f"{target} = 0U;")
+        lines.append(_zeroed(target, member) if member.count else f"{target} = 0U;")
     lines = lines or ["(void)self; /* nothing is remembered */"]
     return f"static void {model.name}_start({model.name}_t *self)\n{{\n{_indented(lines)}}}\n"
 
@@ -181,25 +212,32 @@ bool {name}_ready(const {name}_t *self) {{ return self->version == {version}; }}
 def _measure_function(model: Model) -> str:
     name = model.name
     return f"""/* tare = mean of the first {model.program.tare} samples. True once it stands. */
-static bool {name}_measure({name}_t *self, const float *x)
+static bool {name}_measure({name}_t *self, const {model.numbers.x} *x)
 {{
     if (!{name}_taring(self)) {{
         return true;
     }}
-    if (hiss_tare_f32(self->tare, x, self->tared, {count(len(model.program.inputs))})) {{
-        ++self->tared;
-    }}
-    return false;
+{_measured(model)}    return false;
 }}
 """
+
+
+def _measured(model: Model) -> str:
+    n = count(len(model.program.inputs))
+    if not model.numbers.whole:
+        call = f"hiss_tare_f32(self->tare, x, self->tared, {n})"
+        return f"    if ({call}) {{\n        ++self->tared;\n    }}\n"
+    kernel = f"hiss_tare_{'s16' if model.numbers.x == 'int16_t' else 's32'}"
+    samples = count(model.program.tare)
+    return f"    {kernel}(self->tare, self->rest, x, self->tared, {samples}, {n});\n    ++self->tared;\n"
 
 
 # ---- the stages ----
 
 
 def _stage_function(model: Model, stage: Schedule) -> str:
-    context = Context(model.names, model.tables, model.program.widths, stage)
-    x = ", const float *x" if stage.index == 0 else ""
+    context = Context(model.names, model.tables, model.program, stage, model.numbers)
+    x = f", const {model.numbers.x} *x" if stage.index == 0 else ""
     body = _pointers(model, stage)
     if stage.period > 1:
         body.append(f"const uint16_t phase = self->phase_{stage.index};")
@@ -221,7 +259,7 @@ def _pointers(model: Model, stage: Schedule) -> Lines:
     used = [name for action in stage.actions for name in (*action.reads, action.makes) if name is not None]
     made = {action.makes for action in stage.actions}
     return [
-        f"{'float *const' if name in made else 'const float *const'} {model.names[name]} = "
+        f"{'' if name in made else 'const '}{model.numbers.value} *const {model.names[name]} = "
         f"self->scratch{_plus(model.layout.offset[name])}; /* {model.program.widths[name]} */"
         for name in dict.fromkeys(used)
     ]
@@ -232,19 +270,26 @@ def _plus(offset: int) -> str:
 
 
 def _actions(actions: tuple[Action, ...], context: Context) -> Lines:
-    return [line for action in actions for line in ("", *emit(action, context))]
+    return [line for action in actions for line in ("", *_emit(action, context))]
+
+
+def _emit(action: Action, context: Context) -> Lines:
+    """The C lines of one action, the equation first."""
+    readers = integer_kernels.EMIT if context.numbers.whole else kernels.EMIT
+    lines = readers[type(action.op)](action.op, action.kind, context)
+    return [comment(line[3:-3]) if line.startswith("/* ") else line for line in lines]
 
 
 def _ending(model: Model, stage: Schedule, context: Context) -> Lines:
     """What a step ends with: the last ops, pasts pushed, the phase, and what restarts."""
-    last = [line for action in stage.last for line in emit(action, context)]
+    last = [line for action in stage.last for line in _emit(action, context)]
     if last:
         last = ["", "if (complete) {", *(f"    {line}" for line in last), "}"]
     in_chunk: Lines = []
     always: Lines = []
     for action in stage.pushes:
         # the ring of a Fir that restarts is as long as the chunk's past: its last step has no place there
-        (in_chunk if _is_fir_of_chunk(action) else always).extend(emit(action, context))
+        (in_chunk if _is_fir_of_chunk(action) else always).extend(_emit(action, context))
     if needs_started(stage):
         always.append(f"self->started_{stage.index} = 1U;")
     restarts = [line for op in stage.restarts for line in _restart(model, op)]
@@ -269,7 +314,7 @@ def _restart(model: Model, op: Op) -> Lines:
     if isinstance(op, Delay) and op.initial == "first":
         return []
     (member,) = (m for m in model.layout.members if m.name == state_name(op))
-    return [call("zero", f"self->{model.member(member)}", count(member.count))]
+    return [_zeroed(f"self->{model.member(member)}", member)]
 
 
 def _paragraph(title: str, lines: Lines) -> Lines:
@@ -291,9 +336,6 @@ def _step_function(model: Model) -> str:
     for value in dict.fromkeys(program.stages[-1].hands):
         source = f"self->scratch{_plus(model.layout.offset[value])}"
         width = program.widths[value]
-        lines.append(f"{call('copy', f'y{_plus(at)}', source, count(width))} {comment(value)}")
+        lines.append(f"hiss_copy_{model.numbers.suffix}(y{_plus(at)}, {source}, {count(width)}); {comment(value)}")
         at += width
-    signature = (
-        f"bool {name}_step({name}_t *self, const float x[{len(program.inputs)}], float y[{len(program.outputs)}])"
-    )
-    return f"{signature}\n{{\n{_indented(lines)}    return true;\n}}\n"
+    return f"{model.step}\n{{\n{_indented(lines)}    return true;\n}}\n"

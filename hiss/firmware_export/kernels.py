@@ -1,68 +1,18 @@
-"""One small function per op: its kernel calls in C, under the equation they compute."""
+"""Float32: one small function per op, its kernel calls in C under the equation they compute."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hiss.firmware_export.layout import counts_own_place, past_shape, state_name
-from hiss.firmware_export.names import Names, comment
-from hiss.firmware_export.schedule import Action, Schedule, fir_taps
-from hiss.firmware_export.tables import Tables, float_text
+from hiss.firmware_export.context import Context, Lines, count
+from hiss.firmware_export.layout import past_shape
+from hiss.firmware_export.schedule import fir_taps
+from hiss.firmware_export.tables import float_text
 from hiss.program import ops as o
-
-Lines = list[str]
-
-
-@dataclass(frozen=True)
-class Context:
-    """What an emit function may look at."""
-
-    names: Names
-    tables: Tables
-    widths: dict[str, int]
-    stage: Schedule
-
-    def table(self, op: o.Op, part: str, values: NDArray[Any], shape: str) -> str:
-        """A float table of one op."""
-        return self.tables.floats(f"{op.out}_{part}", values, f"{part} of {op.out}: {shape.removesuffix('U')}")
-
-    def width(self, value: str) -> str:
-        """The length of a value as a C constant."""
-        return count(self.widths[value])
-
-    def state(self, op: o.Op) -> str:
-        """The state of an op in the struct."""
-        return f"self->{self.names[state_name(op)]}"
-
-    def place(self, op: o.Op) -> str:
-        """Where the ring of an op takes its next sample."""
-        rows, _ = past_shape(op, self.stage.period, 1)
-        if counts_own_place(op, self.stage.period):
-            return f"self->{self.names[state_name(op) + '_at']}"
-        if rows <= 1:
-            return "0U"
-        return "phase" if rows >= self.stage.period - 1 else f"phase % {count(rows)}"
-
-
-def count(n: int) -> str:
-    """A size in C."""
-    return f"{n}U"
-
-
-def call(kernel: str, *arguments: str) -> str:
-    """One kernel call."""
-    return f"hiss_{kernel}_f32({', '.join(arguments)});"
-
-
-def emit(action: Action, context: Context) -> Lines:
-    """The C lines of one action, the equation first."""
-    lines = EMIT[type(action.op)](action.op, action.kind, context)
-    return [comment(line[3:-3]) if line.startswith("/* ") else line for line in lines]
 
 
 def _input(op: o.Input, _kind: str, c: Context) -> Lines:
@@ -75,8 +25,8 @@ def _input(op: o.Input, _kind: str, c: Context) -> Lines:
     ]
     lines = [f"/* {op.out} = (clip(x{' - tare' if op.tare else ''}, lo, hi) - offset) scale */"]
     if op.tare:
-        lines.append(call("sub", z, "x", "self->tare", n))
-    return [*lines, call("input", z, z if op.tare else "x", *tables, n)]
+        lines.append(c.call("sub", z, "x", "self->tare", n))
+    return [*lines, c.call("input", z, z if op.tare else "x", *tables, n)]
 
 
 def _affine(op: o.Affine, _kind: str, c: Context) -> Lines:
@@ -87,7 +37,7 @@ def _affine(op: o.Affine, _kind: str, c: Context) -> Lines:
         part = "w" if len(op.inputs) == 1 else f"w{i}"
         table = c.table(op, part, weight, f"{rows[:-1]} x {c.widths[name]}")
         more = (table, c.names[name], rows, c.width(name))
-        lines.append(call("affine", y, bias, *more) if i == 0 else call("affine_more", y, *more))
+        lines.append(c.call("affine", y, bias, *more) if i == 0 else c.call("affine_more", y, *more))
     return lines
 
 
@@ -102,12 +52,12 @@ def _diagonal(op: o.Diagonal, kind: str, c: Context) -> Lines:
         return c.table(op, part, np.stack([values.real, values.imag], axis=-1), shape)
 
     if kind == "step":
-        return [f"/* {update}   (read on the last step) */", call("diagonal_step", h, table("a", op.a), u, *sizes)]
+        return [f"/* {update}   (read on the last step) */", c.call("diagonal_step", h, table("a", op.a), u, *sizes)]
     d = c.table(op, "d", op.d, sizes[0])
     if kind == "read":
-        return [f"/* {output} */", call("diagonal_read", c.names[op.out], h, table("c", op.c), d, u, *sizes)]
+        return [f"/* {output} */", c.call("diagonal_read", c.names[op.out], h, table("c", op.c), d, u, *sizes)]
     tables = (table("a", op.a), table("c", op.c), d)
-    return [f"/* {update};  {output} */", call("diagonal", c.names[op.out], h, *tables, u, *sizes)]
+    return [f"/* {update};  {output} */", c.call("diagonal", c.names[op.out], h, *tables, u, *sizes)]
 
 
 def _fir(op: o.Fir, kind: str, c: Context) -> Lines:
@@ -115,37 +65,40 @@ def _fir(op: o.Fir, kind: str, c: Context) -> Lines:
     rows, channels = taps - 1, len(op.bias)
     u, at = c.names[op.input], c.place(op)
     if kind == "push":
-        return [call("push", c.state(op), u, count(channels), at), *_advance(op, rows, c)]
+        return push(op, rows, channels, c)
     table = c.table(op, "t", op.taps[:, :taps].T, f"{taps} taps x {channels}, present sample first")
     bias = c.table(op, "b", op.bias, count(channels))
-    past = count(rows)
-    if op.restart and rows:
-        past = "phase" if rows >= c.stage.period - 1 else f"hiss_past(phase, {rows}U)"
     history = c.state(op) if rows else u  # a single tap reads no past
     return [
         f"/* {op.out} = b + sum_k t_k {op.input}[-k]{', within the chunk' if op.restart else ''} */",
-        call("fir", c.names[op.out], history, table, bias, u, count(channels), count(taps), at, past),
+        c.call("fir", c.names[op.out], history, table, bias, u, count(channels), count(taps), at, c.past(op, taps)),
     ]
 
 
-def _delay(op: o.Delay, kind: str, c: Context) -> Lines:
+def push(op: o.Fir, rows: int, channels: int, c: Context) -> Lines:
+    """The input of a Fir takes its place in the ring."""
+    return [c.call("push", c.state(op), c.names[op.input], count(channels), c.place(op)), *c.advance(op, rows)]
+
+
+def delay(op: o.Delay, kind: str, c: Context) -> Lines:
+    """The same in every arithmetic: values are moved as they are."""
     rows, width = past_shape(op, c.stage.period, 0)
     past, first = c.state(op), int(op.channels.min())
     u = c.names[op.input] + (f" + {first}" if first else "")
     if kind == "push":
-        return [call("push", past, u, count(width), c.place(op)), *_advance(op, rows, c)]
+        return [c.call("push", past, u, count(width), c.place(op)), *c.advance(op, rows)]
     if kind == "start":
-        return _delay_start(op, call("delay_start", past, u, count(rows), count(width)), c)
+        return _delay_start(op, c.call("delay_start", past, u, count(rows), count(width)), c)
     y, place = c.names[op.out], (count(rows), count(width), c.place(op))
     lags = _whole_rows(op, width)
     if lags is not None:
         ages = c.tables.uint16(f"{op.out}_ages", lags, f"ages of {op.out}, in steps")
         equation = f"/* {op.out} = {op.input}[-{lags[0]}]{', ...' if len(lags) > 1 else ''} */"
-        return [equation, call("lags", y, past, ages, count(len(lags)), *place)]
+        return [equation, c.call("lags", y, past, ages, count(len(lags)), *place)]
     ages = c.tables.uint16(f"{op.out}_ages", op.ages, f"ages of {op.out}, in steps")
     channels = c.tables.uint16(f"{op.out}_channels", op.channels - first, f"channels of {op.out}")
     equation = f"/* {op.out}_i = {op.input}[-age_i], channel_i */"
-    return [equation, call("delay", y, past, ages, channels, count(len(op.ages)), *place)]
+    return [equation, c.call("delay", y, past, ages, channels, count(len(op.ages)), *place)]
 
 
 def _delay_start(op: o.Delay, start: str, c: Context) -> Lines:
@@ -167,12 +120,6 @@ def _whole_rows(op: o.Delay, width: int) -> NDArray[Any] | None:
     return None
 
 
-def _advance(op: o.Op, rows: int, c: Context) -> Lines:
-    if not counts_own_place(op, c.stage.period):
-        return []
-    return [f"{c.place(op)} = hiss_next({c.place(op)}, {count(rows)});"]
-
-
 def _selective(op: o.Selective, kind: str, c: Context) -> Lines:
     channels, modes = op.a.shape
     names, h, sizes = c.names, c.state(op), (count(channels), count(modes))
@@ -180,11 +127,11 @@ def _selective(op: o.Selective, kind: str, c: Context) -> Lines:
     if kind != "read":
         a = c.table(op, "a", op.a, f"{channels} x {modes}")
         step.append(f"/* h <- exp(D a) h + D B {op.input};  D = {op.delta}, B = {op.b} */")
-        step.append(call("selective_step", h, a, names[op.delta], names[op.b], names[op.input], *sizes))
+        step.append(c.call("selective_step", h, a, names[op.delta], names[op.b], names[op.input], *sizes))
     if kind == "step":
         return step
     d = c.table(op, "d", op.d, sizes[0])
-    read = call("selective_read", names[op.out], h, names[op.c], d, names[op.input], *sizes)
+    read = c.call("selective_read", names[op.out], h, names[op.c], d, names[op.input], *sizes)
     return [*step, f"/* {op.out} = {op.c} h + d {op.input} */", read]
 
 
@@ -192,7 +139,7 @@ def _map(op: o.Map, _kind: str, c: Context) -> Lines:
     bounds = (float_text(op.lo), float_text(op.hi)) if op.function == "clip" else ()
     return [
         f"/* {op.out} = {op.function}({op.input}) */",
-        call(op.function, c.names[op.out], c.names[op.input], *bounds, c.width(op.out)),
+        c.call(op.function, c.names[op.out], c.names[op.input], *bounds, c.width(op.out)),
     ]
 
 
@@ -201,37 +148,42 @@ def _norm(op: o.Norm, _kind: str, c: Context) -> Lines:
     tables = (c.table(op, "gain", op.gain, n), c.table(op, "bias", op.bias, n))
     return [
         f"/* {op.out} = gain {op.kind}norm({op.input}) + bias */",
-        call(f"norm_{op.kind}", c.names[op.out], c.names[op.input], *tables, float_text(op.eps), n),
+        c.call(f"norm_{op.kind}", c.names[op.out], c.names[op.input], *tables, float_text(op.eps), n),
     ]
 
 
 def _add(op: o.Add, _kind: str, c: Context) -> Lines:
     y, n = c.names[op.out], c.width(op.out)
     terms = [(sign, c.names[name]) for sign, name in zip(op.signs, op.inputs, strict=True)]
-    signed = [f"{'+' if sign > 0 else '-'} {name}" for sign, name in zip(op.signs, op.inputs, strict=True)]
-    lines = [f"/* {op.out} = {' '.join(signed).removeprefix('+ ')} */", *_first_terms(y, terms[:2], n)]
-    return lines + [call("add" if sign > 0 else "sub", y, y, name, n) for sign, name in terms[2:]]
+    lines = [f"/* {op.out} = {signed_sum(op)} */", *_first_terms(y, terms[:2], n, c)]
+    return lines + [c.call("add" if sign > 0 else "sub", y, y, name, n) for sign, name in terms[2:]]
 
 
-def _first_terms(y: str, terms: list[tuple[int, str]], n: str) -> Lines:
+def signed_sum(op: o.Add) -> str:
+    """The right side of the equation of an Add."""
+    terms = [f"{'+' if sign > 0 else '-'} {name}" for sign, name in zip(op.signs, op.inputs, strict=True)]
+    return " ".join(terms).removeprefix("+ ")
+
+
+def _first_terms(y: str, terms: list[tuple[int, str]], n: str, c: Context) -> Lines:
     signs, (a, *b) = tuple(sign for sign, _ in terms), [name for _, name in terms]
     match signs:
         case (1,):
-            return [call("copy", y, a, n)]
+            return [c.call("copy", y, a, n)]
         case (-1,):
-            return [call("neg", y, a, n)]
+            return [c.call("neg", y, a, n)]
         case (1, 1):
-            return [call("add", y, a, *b, n)]
+            return [c.call("add", y, a, *b, n)]
         case (1, -1):
-            return [call("sub", y, a, *b, n)]
+            return [c.call("sub", y, a, *b, n)]
         case (-1, 1):
-            return [call("sub", y, *b, a, n)]
-    return [call("add", y, a, *b, n), call("neg", y, y, n)]
+            return [c.call("sub", y, *b, a, n)]
+    return [c.call("add", y, a, *b, n), c.call("neg", y, y, n)]
 
 
 def _mul(op: o.Mul, _kind: str, c: Context) -> Lines:
     a, b = op.inputs
-    return [f"/* {op.out} = {a} {b} */", call("mul", c.names[op.out], c.names[a], c.names[b], c.width(op.out))]
+    return [f"/* {op.out} = {a} {b} */", c.call("mul", c.names[op.out], c.names[a], c.names[b], c.width(op.out))]
 
 
 def _finite(bound: NDArray[Any]) -> NDArray[Any]:
@@ -245,7 +197,7 @@ EMIT: dict[type[o.Op], Callable[[Any, str, Context], Lines]] = {
     o.Affine: _affine,
     o.Diagonal: _diagonal,
     o.Fir: _fir,
-    o.Delay: _delay,
+    o.Delay: delay,
     o.Selective: _selective,
     o.Map: _map,
     o.Norm: _norm,

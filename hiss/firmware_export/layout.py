@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from hiss.errors import ExportError
+from hiss.firmware_export.numbers import BYTES, Numbers
 from hiss.firmware_export.schedule import Action, Schedule, fir_taps, has_past
 from hiss.program import Program
 from hiss.program import ops as o
@@ -26,10 +27,15 @@ class Member:
     count: int
     comment: str
 
+    @property
+    def bytes(self) -> int:
+        """In RAM."""
+        return BYTES[self.kind] * max(self.count, 1)
+
 
 @dataclass
 class Layout:
-    """members in order;  offset of each value in scratch;  scratch: its length in floats;  ram: sizeof the struct."""
+    """members in order;  offset of each value in scratch;  scratch: its length in values;  ram: sizeof the struct."""
 
     members: list[Member] = field(default_factory=list)
     offset: dict[str, int] = field(default_factory=dict)
@@ -37,24 +43,29 @@ class Layout:
 
     @property
     def ram(self) -> int:
-        """Bytes of one instance: every member is 4 bytes wide or half of a pair, so there is no padding anywhere."""
-        width = {"uint32_t": 4, "float": 4, "uint16_t": 2}
-        return sum(width[m.kind] * max(m.count, 1) for m in self.members)
+        """Bytes of one instance: wide members first, half words in pairs, so there is no padding anywhere."""
+        return sum(m.bytes for m in self.members)
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes that are free between two steps."""
+        return sum(m.bytes for m in self.members if m.name == "scratch")
 
     @property
     def state_bytes(self) -> int:
         """Bytes that must be kept between two steps."""
-        return self.ram - 4 * self.scratch
+        return self.ram - self.scratch_bytes
 
 
-def lay_out(program: Program, plan: tuple[Schedule, ...]) -> Layout:
+def lay_out(program: Program, plan: tuple[Schedule, ...], numbers: Numbers) -> Layout:
     """The struct of a program. Raises ExportError where a period or a delay does not fit into 16 bits."""
     offset, scratch = place_values(program.widths, plan)
-    floats, counters = _members(program, plan)
-    if len(counters) % 2:
-        counters.append(Member("uint16_t", "unused", 0, "fills the last word"))
-    members = [Member("uint32_t", "version", 0, "of the program these states belong to"), *floats]
-    members += [Member("float", "scratch", scratch, "values of the present step"), *counters]
+    members = [Member("uint32_t", "version", 0, "of the program these states belong to")]
+    members += _members(program, plan, numbers)
+    members.append(Member(numbers.value, "scratch", scratch, "values of the present step"))
+    members.sort(key=lambda m: (-BYTES[m.kind], m.kind == "uint16_t"))  # a stable sort
+    if sum(m.bytes for m in members) % 4:
+        members.append(Member("uint16_t", "unused", 0, "fills the last word"))
     return Layout(members, offset, scratch)
 
 
@@ -79,42 +90,44 @@ def needs_started(stage: Schedule) -> bool:
     return any(a.kind == "start" and not getattr(a.op, "restart", False) for a in stage.actions)
 
 
-def _members(program: Program, plan: tuple[Schedule, ...]) -> tuple[list[Member], list[Member]]:
-    floats: list[Member] = []
-    counters: list[Member] = []
+def _members(program: Program, plan: tuple[Schedule, ...], numbers: Numbers) -> list[Member]:
+    """The tare, the states and the counters."""
+    made: list[Member] = []
     if program.tare:
-        floats.append(Member("float", "tare", len(program.inputs), "mean of the first samples"))
-        counters.append(Member("uint16_t", "tared", 0, f"samples measured so far, of {program.tare}"))
         _check_counter("the tare", program.tare)
+        inputs = len(program.inputs)
+        made.append(Member("int32_t" if numbers.whole else "float", "tare", inputs, "mean of the first samples"))
+        if numbers.whole:
+            made.append(Member("uint16_t", "rest", inputs, "of their sum, while it is measured"))
+        made.append(Member("uint16_t", "tared", 0, f"samples of the tare so far, of {program.tare}"))
     for stage, held in zip(plan, program.stages, strict=True):
-        _check_counter(f"the period of stage {stage.index}", stage.period)
         if stage.period > 1:
-            counters.append(
-                Member("uint16_t", f"phase_{stage.index}", 0, f"step of {stage.period} in stage {stage.index}")
-            )
+            _check_counter(f"the period of stage {stage.index}", stage.period)
+            said = f"step of {stage.period} in stage {stage.index}"
+            made.append(Member("uint16_t", f"phase_{stage.index}", 0, said))
         if needs_started(stage):
-            counters.append(
-                Member("uint16_t", f"started_{stage.index}", 0, f"0 before the first step of stage {stage.index}")
-            )
+            said = f"0 before the first step of stage {stage.index}"
+            made.append(Member("uint16_t", f"started_{stage.index}", 0, said))
         for op in held.ops:
-            _add_states(program, op, stage.period, floats, counters)
-    return floats, counters
+            made += _states(program, op, stage.period, numbers)
+    return made
 
 
-def _add_states(program: Program, op: o.Op, period: int, floats: list[Member], counters: list[Member]) -> None:
+def _states(program: Program, op: o.Op, period: int, numbers: Numbers) -> list[Member]:
     name = state_name(op)
-    if isinstance(op, o.Diagonal):
+    if isinstance(op, o.Diagonal | o.Selective):
         h, n = op.a.shape
-        floats.append(Member("float", name, 2 * h * n, f"h of {op.out}: {h} channels x {n} modes (re, im)"))
-    elif isinstance(op, o.Selective):
-        h, n = op.a.shape
-        floats.append(Member("float", name, h * n, f"h of {op.out}: {h} channels x {n}"))
-    elif has_past(op, period):
-        rows, width = past_shape(op, period, program.widths[op.reads[0]])
-        _check_counter(f"the past of {op.out!r}", rows)
-        floats.append(Member("float", name, rows * width, f"past of {op.reads[0]}: {rows} steps x {width}"))
-        if counts_own_place(op, period):
-            counters.append(Member("uint16_t", f"{name}_at", 0, "its next place"))
+        pairs = isinstance(op, o.Diagonal)
+        said = f"h of {op.out}: {h} channels x {n}{' modes (re, im)' if pairs else ''}"
+        kind = "float" if program.formats is None else f"int{program.formats[op.out]['h'].bits}_t"
+        return [Member(kind, name, (2 if pairs else 1) * h * n, said)]
+    if not has_past(op, period):
+        return []
+    rows, width = past_shape(op, period, program.widths[op.reads[0]])
+    _check_counter(f"the past of {op.out!r}", rows)
+    ring = Member(numbers.value, name, rows * width, f"past of {op.reads[0]}: {rows} steps x {width}")
+    place = Member("uint16_t", f"{name}_at", 0, "its next place")
+    return [ring, place] if counts_own_place(op, period) else [ring]
 
 
 def state_name(op: o.Op) -> str:
@@ -139,7 +152,7 @@ class _Buffer:
 
 
 def place_values(widths: dict[str, int], plan: tuple[Schedule, ...]) -> tuple[dict[str, int], int]:
-    """Offset of every value and the length of scratch, in floats."""
+    """Offset of every value and the length of scratch, in values."""
     buffers = _buffers(widths, plan)
     placed: list[tuple[int, _Buffer]] = []
     for buffer in sorted(buffers, key=lambda b: (-b.size, b.first)):

@@ -47,8 +47,8 @@ class Vectors:
 
 def vectors(program: Program) -> Vectors:
     """Vectors with a tare, chunk boundaries, a reset in the middle of a chunk and a segment that saturates."""
-    q, actions = _inputs(program)
-    centre, unit = _scale(program)
+    q, actions = steps_of_test(program)
+    centre, unit = scale_of_test(program)
     x = centre + unit * q.astype(np.float32)
     made, exact = _replay(program, x, actions, np.float64)
     _, rounded = _replay(program, x, actions, np.float32)
@@ -60,7 +60,7 @@ def vectors(program: Program) -> Vectors:
 
 def usual_samples(program: Program, steps: int) -> NDArray[np.float32]:
     """(steps, C) samples of usual size, the same ones each time."""
-    centre, unit = _scale(program)
+    centre, unit = scale_of_test(program)
     return centre + unit * np.rint(_noise(steps, len(centre)) * _USUAL).astype(np.float32)
 
 
@@ -131,7 +131,8 @@ int32_t {name}_selftest({name}_t *self)
 # ---- the inputs ----
 
 
-def _inputs(program: Program) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
+def steps_of_test(program: Program) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
+    """q (n, C) of usual size, then at full scale, and the actions: a tare, and a reset in the middle of a chunk."""
     period, channels = program.period, len(program.inputs)
     usual = max(2 * period, min(2 * _longest_past(program), _MOST_NUMBERS // channels))
     usual += period - 1 - usual % period  # the reset comes where no stage is at its beginning
@@ -168,7 +169,7 @@ def _longest_past(program: Program) -> int:
     return longest
 
 
-def _scale(program: Program) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def scale_of_test(program: Program) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """centre and unit of every input: q = +-127 lies about 25 % or more beyond its declared range."""
     op = program.stages[0].every[0]
     assert isinstance(op, Input)

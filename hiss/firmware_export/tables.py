@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from hiss.errors import ExportError
 from hiss.firmware_export.names import Names, comment
 
-_PER_LINE = {"float": 6, "uint16_t": 12, "int8_t": 20, "uint8_t": 20}
-_BYTES = {"float": 4, "uint16_t": 2, "int8_t": 1, "uint8_t": 1}
+_PER_LINE = {"float": 6, "int64_t": 5, "int32_t": 9, "int16_t": 14, "uint16_t": 14, "int8_t": 20, "uint8_t": 20}
+_BYTES = {"float": 4, "int64_t": 8, "int32_t": 4, "int16_t": 2, "uint16_t": 2, "int8_t": 1, "uint8_t": 1}
 
 
 def float_text(value: float) -> str:
@@ -56,6 +56,13 @@ class Tables:
         if np.max(values) > 0xFFFF:
             raise ExportError(f"{name}: the index {int(np.max(values))} does not fit into 16 bits")
         return self._add("uint16_t", name, np.asarray(values).astype(np.uint16), said)
+
+    def integers(self, kind: str, name: str, values: NDArray[Any], said: str) -> str:
+        """Add a table of a C integer type; returns its C name. Raises ExportError where a number does not fit."""
+        limits = np.iinfo(np.dtype(kind.removesuffix("_t")))
+        if np.min(values) < limits.min or np.max(values) > limits.max:
+            raise ExportError(f"{name}: {np.min(values)} to {np.max(values)} do not fit {kind}; quantize again")
+        return self._add(kind, name, np.asarray(values).astype(limits.dtype), said)
 
     def _add(self, kind: str, name: str, values: NDArray[Any], said: str) -> str:
         key = (kind, values.tobytes())

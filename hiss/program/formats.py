@@ -11,7 +11,8 @@ rounding half up, and every shift is the difference of two formats.   H: channel
     Fir        taps (H,), 8 or 16 bits: of the channel's sum, in 32 bits
     Selective  a (H, N) of |a|;  h (H,) 32 bits;  d (H,)
     Norm       gain (n,), 16 bits: of the sum
-    all        out (n,), 16 bits, the same for all channels; a Delay's is that of what it delays
+    all        out (n,), 16 bits, the same for all channels; a Delay's is that of what it delays; what a Map with a
+               table reads has 0 (exp: 1) to 24
 
 Formats of sums instead of weights: what is added up has one format, so no term is ever shifted on its own.
 """
@@ -50,6 +51,9 @@ class Format:
         """The largest integer; the least is -limit - 1."""
         return int(2 ** (self.bits - 1) - 1)
 
+
+TABLES = {"gelu": 0, "silu": 0, "softplus": 0, "sigmoid": 0, "tanh": 0, "exp": 1}
+"""Functions out of tables, and the least frac_bits that they read."""
 
 Formats = Mapping[str, Mapping[str, Format]]
 
@@ -112,6 +116,9 @@ def _check_related(program: Program, formats: Formats) -> None:
             case o.Delay():
                 same = formats[op.input]["out"].frac_bits[0] == own["out"].frac_bits[0]
                 _expect(bool(same), f"{op.out}: another format than what it delays, {op.input!r}")
+            case o.Map() if op.function in TABLES:
+                read = int(formats[op.input]["out"].frac_bits[0])
+                _expect(TABLES[op.function] <= read <= 24, f"{op.out}: {op.function} reads {read} frac_bits")
             case o.Diagonal():
                 least, most = POLE_FRAC
                 inside = (own["a"].frac_bits >= least) & (own["a"].frac_bits <= most)

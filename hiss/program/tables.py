@@ -67,6 +67,8 @@ def table(function: str) -> Table:
     """gelu silu softplus sigmoid tanh, and decay = (1 - exp(-v)) / v for Selective."""
     f, end, m = _REMAINDERS[function]
     entries = [math.floor(f(i * 2.0**-m) * 2**TABLE_FRAC + 0.5) for i in range(end * 2**m + 1)]
+    if function != "decay":
+        entries = [min(entry, 2**TABLE_FRAC - 1) for entry in entries]  # int16: tanh ends one step below 1
     odd = function in ("sigmoid", "tanh")
     return Table(np.array(entries, np.int64), m, odd, 2**14 if function == "sigmoid" else 0)
 

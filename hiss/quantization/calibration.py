@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hiss.errors import ProgramError
 from hiss.program import Program, interpreter, sequence
 from hiss.program import ops as o
-from hiss.program.formats import TARE_BITS, Format, uniform
+from hiss.program.formats import TABLES, TARE_BITS, Format, uniform
 from hiss.quantization.finest import INT16, Trial, finest, finest_each
 from hiss.recording import Recording, check_channels
 
@@ -79,6 +79,10 @@ def value_formats(program: Program, observed: Observed) -> Trial:
     }
     first = interpreter.input_op(program)
     formats[first.out] = _input(first, observed)
+    for _, _, op in program.ops():
+        if isinstance(op, o.Map) and op.function in TABLES:  # larger than what a table reads: saturated
+            held = formats[op.input]["out"]
+            formats[op.input]["out"] = Format(16, np.maximum(held.frac_bits, TABLES[op.function]))
     _share_formats_of_delays(program, formats)
     return formats
 

@@ -4,33 +4,12 @@
    the order of the equations. No malloc, no stdio, no recursion, no libm, no data of its own: all state is the caller's.
 
    Names:  u, x input;  y output;  H channels;  N modes per channel;  K taps.  Matrices are row-major.
-   Tables (weights, taps, ...) are constant and are read through HISS_F32 / HISS_U16 alone, so that on AVR they stay in flash.
    y may be the same array as an elementwise kernel's input; elsewhere the arrays must not overlap. */
 
 #ifndef HISS_OPS_H
 #define HISS_OPS_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#define HISS_OPS_VERSION 1 /* generated sources refuse to compile with another one */
-
-#if defined(__AVR__)
-#include <avr/pgmspace.h>
-#define HISS_TABLE PROGMEM
-#define HISS_F32(address) pgm_read_float(address)
-#define HISS_U16(address) pgm_read_word(address)
-#define HISS_U8(address) pgm_read_byte(address)
-#else
-#define HISS_TABLE
-#define HISS_F32(address) (*(address))
-#define HISS_U16(address) (*(address))
-#define HISS_U8(address) (*(address))
-#endif
-
-/* A compile-time check that is C99 and C++: a false condition makes the array's size negative. */
-#define HISS_CHECK(name, condition) typedef char name[(condition) ? 1 : -1]
+#include "hiss_base.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -106,11 +85,6 @@ void hiss_mul_f32(float *y, const float *a, const float *b, size_t n);
 void hiss_neg_f32(float *y, const float *x, size_t n);
 void hiss_copy_f32(float *y, const float *x, size_t n);
 void hiss_zero_f32(float *y, size_t n);
-
-/* The next place in a ring. */
-static inline uint16_t hiss_next(uint16_t at, uint16_t rows) { return (uint16_t)(at + 1U < rows ? at + 1U : 0U); }
-/* How many of a ring's samples belong to this chunk. */
-static inline uint16_t hiss_past(uint16_t phase, uint16_t rows) { return phase < rows ? phase : rows; }
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,217 @@
+"""Integers: one small function per op, its kernel calls in C under the equation they compute.
+
+Shifts are differences of formats; here they become tables, one number a row or channel, or plain arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from hiss.firmware_export.context import Context, Lines, count, shift_of
+from hiss.firmware_export.kernels import delay, push, signed_sum
+from hiss.firmware_export.schedule import fir_taps
+from hiss.program import ops as o
+from hiss.program.constants import STATE_SHIFT, norm_frac
+from hiss.program.formats import POLE_FRAC, Format
+from hiss.program.ops import Index
+
+_INT32 = 2**31 - 1
+
+
+def _format(c: Context, op: o.Op, part: str) -> Format:
+    assert c.program.formats is not None
+    return c.program.formats[op.out][part]
+
+
+def _shifts(c: Context, op: o.Op, part: str, shift: Index) -> str:
+    """A table of shifts; equal ones are shared under a name that says them."""
+    shift = shift_of(shift)
+    said = f"{np.size(shift)} shifts"
+    if np.ptp(shift) == 0:
+        by = int(np.ravel(shift)[0])
+        name = f"shift_{'up_' if by < 0 else ''}{abs(by)}_x{np.size(shift)}"
+        return c.tables.integers("int8_t", name, shift, f"{said} of {by}")
+    return c.integers("int8_t", op, part, shift, said)
+
+
+def _bits(bits: int) -> str:
+    return f"int{bits}_t"
+
+
+def _input(op: o.Input, _kind: str, c: Context) -> Lines:
+    held, n = c.numbers.integers[op.out], c.width(op.out)
+    grid = _format(c, op, "offset").frac_bits
+    tables = [c.integers("int32_t", op, part, held[part], n) for part in ("offset", "lo", "hi")]
+    shift = _shifts(c, op, "shift", grid + op.shift - c.frac(op.out))
+    mean = "self->tare" if op.tare else "NULL"
+    kernel = f"hiss_input_{'s16' if c.numbers.x == 'int16_t' else 's32'}"
+    return [
+        f"/* {op.out} = (clip(x{' - tare' if op.tare else ''}, lo, hi) - offset) 2^-shift */",
+        f"{kernel}({', '.join((c.names[op.out], 'x', mean, *tables, shift, n))});",
+    ]
+
+
+def _affine(op: o.Affine, _kind: str, c: Context) -> Lines:
+    held, rows = c.numbers.integers[op.out], c.width(op.out)
+    bits, wide = _format(c, op, "weights").bits, op.out in c.numbers.wide
+    terms = []
+    for i, name in enumerate(op.inputs):
+        part = "w" if len(op.inputs) == 1 else f"w{i}"
+        weight = c.integers(_bits(bits), op, part, held[f"weights.{i}"], f"{rows[:-1]} x {c.widths[name]}")
+        terms.append(f"{{{weight}, {c.names[name]}, {c.width(name)}}}")
+    bias = c.integers("int64_t" if wide else "int32_t", op, "b", held["bias"], rows)
+    shift = _shifts(c, op, "shift", _format(c, op, "weights").frac_bits - c.frac(op.out))
+    kernel = f"hiss_affine_{'wide_' if wide else ''}s{bits}"
+    arguments = (c.names[op.out], "terms", count(len(terms)), bias, shift, rows)
+    return [
+        f"/* {op.out} = {' + '.join(f'W {name}' for name in op.inputs)} + b */",
+        "{",
+        f"    const hiss_term_s{bits}_t terms[] = {{{', '.join(terms)}}};",
+        f"    {kernel}({', '.join(arguments)});",
+        "}",
+    ]
+
+
+def _fir(op: o.Fir, kind: str, c: Context) -> Lines:
+    taps = fir_taps(op, c.stage.period)
+    channels = len(op.bias)
+    if kind == "push":
+        return push(op, taps - 1, channels, c)
+    held, own, u = c.numbers.integers[op.out], _format(c, op, "taps"), c.names[op.input]
+    said = f"{taps} taps x {channels}, present sample first"
+    table = c.integers(_bits(own.bits), op, "t", held["taps"][:, :taps].T, said)
+    bias = c.integers("int32_t", op, "b", held["bias"], count(channels))
+    shift = _shifts(c, op, "shift", own.frac_bits - c.frac(op.out))
+    history = c.state(op) if taps > 1 else u  # a single tap reads no past
+    sizes = (count(channels), count(taps), c.place(op), c.past(op, taps))
+    return [
+        f"/* {op.out} = b + sum_k t_k {op.input}[-k]{', within the chunk' if op.restart else ''} */",
+        f"hiss_fir_s{own.bits}({', '.join((c.names[op.out], history, table, bias, shift, u, *sizes))});",
+    ]
+
+
+def _diagonal(op: o.Diagonal, kind: str, c: Context) -> Lines:
+    lines: Lines = []
+    if kind != "read":
+        lines += _diagonal_step(op, c)
+    if kind != "step":
+        lines += _diagonal_read(op, c)
+    return lines
+
+
+def _diagonal_step(op: o.Diagonal, c: Context) -> Lines:
+    channels, modes = op.a.shape
+    poles, state = _format(c, op, "a").frac_bits - POLE_FRAC[0], _format(c, op, "h")
+    drive = c.frac(op.input)[:, None] - state.frac_bits
+    tables = (
+        c.integers("int16_t", op, "d", c.numbers.integers[op.out]["a"], f"1 - a, {channels} x {modes} (re, im)"),
+        c.integers("uint8_t", op, "shifts", poles[..., 0] | poles[..., 1] << 4, f"{channels} x {modes} (re, im)"),
+        _shifts(c, op, "drive", drive[:, 0] if state.bits == 32 else drive),
+    )
+    arguments = (c.state(op), *tables, c.names[op.input], count(channels), count(modes))
+    return [f"/* h <- h - (1 - a) h + {op.input} */", f"hiss_diagonal_step_s{state.bits}({', '.join(arguments)});"]
+
+
+def _diagonal_read(op: o.Diagonal, c: Context) -> Lines:
+    channels, modes = op.a.shape
+    held = c.numbers.integers[op.out]
+    tables = (
+        c.integers("int16_t", op, "c", held["c"], f"{channels} x {modes} (re, -im)"),
+        c.integers("int16_t", op, "feed", held["d"], str(channels)),
+        _shifts(c, op, "shift", _format(c, op, "c").frac_bits - c.frac(op.out)),
+    )
+    arguments = (c.names[op.out], c.state(op), *tables, c.names[op.input], count(channels), count(modes))
+    kernel = f"hiss_diagonal_read_s{_format(c, op, 'h').bits}"
+    return [f"/* {op.out} = Re(sum c h) + d {op.input} */", f"{kernel}({', '.join(arguments)});"]
+
+
+def _selective(op: o.Selective, kind: str, c: Context) -> Lines:
+    channels, modes = op.a.shape
+    held, names, sizes = c.numbers.integers[op.out], c.names, (count(channels), count(modes))
+    state, lines = _format(c, op, "h").frac_bits, []
+    if kind != "read":
+        a = c.integers("int16_t", op, "a", held["a"], f"{channels} x {modes}")
+        frac = _shifts(c, op, "frac", c.frac(op.delta)[:, None] + _format(c, op, "a").frac_bits)
+        drive = _shifts(c, op, "drive", c.frac(op.delta) + c.frac(op.input) + c.frac(op.b)[0] - state)
+        arguments = (c.state(op), a, frac, drive, names[op.delta], names[op.b], names[op.input], *sizes)
+        lines.append(f"/* h <- exp(D a) h + D B {op.input};  D = {op.delta}, B = {op.b} */")
+        lines.append(c.call("selective_step", *arguments))
+    if kind != "step":
+        total = state + c.frac(op.c)[0] - STATE_SHIFT
+        feed = c.integers("int16_t", op, "feed", held["d"], str(channels))
+        direct = _shifts(c, op, "direct", _format(c, op, "d").frac_bits + c.frac(op.input) - total)
+        shift = _shifts(c, op, "shift", total - c.frac(op.out))
+        arguments = (names[op.out], c.state(op), names[op.c], feed, direct, shift, names[op.input], *sizes)
+        lines.append(f"/* {op.out} = {op.c} h + d {op.input} */")
+        lines.append(c.call("selective_read", *arguments))
+    return lines
+
+
+def _map(op: o.Map, _kind: str, c: Context) -> Lines:
+    frac, out = int(c.frac(op.input)[0]), int(c.frac(op.out)[0])
+    how = [str(frac), str(out)]
+    if op.function in ("relu", "clip"):
+        held = c.numbers.integers[op.out]
+        bounds = [str(int(held["lo"][0])), str(int(held["hi"][0]))] if op.function == "clip" else []
+        how = [*bounds, str(int(shift_of(frac - out)))]
+    call = c.call(op.function, c.names[op.out], c.names[op.input], *how, c.width(op.out))
+    return [f"/* {op.out} = {op.function}({op.input}) */", call]
+
+
+def _norm(op: o.Norm, _kind: str, c: Context) -> Lines:
+    held, n = c.numbers.integers[op.out], c.width(op.out)
+    gain = c.integers("int16_t", op, "gain", held["gain"], n)
+    bias = c.integers("int32_t", op, "bias", held["bias"], n)
+    shift = _shifts(c, op, "shift", _format(c, op, "gain").frac_bits - c.frac(op.out))
+    how = (f"INT64_C({int(held['eps'])})", str(norm_frac(len(op.gain))))
+    return [
+        f"/* {op.out} = gain {op.kind}norm({op.input}) + bias */",
+        c.call(f"norm_{op.kind}", c.names[op.out], c.names[op.input], gain, bias, shift, *how, n),
+    ]
+
+
+def _add(op: o.Add, _kind: str, c: Context) -> Lines:
+    y, n, names = c.names[op.out], c.width(op.out), c.names
+    reads = [int(c.frac(name)[0]) for name in op.inputs]
+    ups = [max(reads) - f for f in reads]
+    shift = int(shift_of(max(reads) - c.frac(op.out))[0])
+    equation = f"/* {op.out} = {signed_sum(op)} */"
+    if len(reads) == 2 and 1 in op.signs and op.out not in c.numbers.wide:
+        terms = sorted(zip(op.signs, op.inputs, ups, strict=True), key=lambda term: -term[0])
+        (_, a, up_a), (sign, b, up_b) = terms
+        kernel = "add" if sign > 0 else "sub"
+        return [equation, c.call(kernel, y, names[a], str(up_a), names[b], str(up_b), str(shift), n)]
+    parts = zip(op.signs, op.inputs, ups, strict=True)
+    return [
+        equation,
+        "{",
+        f"    int64_t sum[{n}] = {{0}};",
+        *(f"    {c.call('sum', 'sum', names[name], str(up), str(sign), n)}" for sign, name, up in parts),
+        f"    {c.call('sum_end', y, 'sum', str(shift), n)}",
+        "}",
+    ]
+
+
+def _mul(op: o.Mul, _kind: str, c: Context) -> Lines:
+    a, b = op.inputs
+    shift = int(shift_of(c.frac(a) + c.frac(b) - c.frac(op.out))[0])
+    call = c.call("mul", c.names[op.out], c.names[a], c.names[b], str(shift), c.width(op.out))
+    return [f"/* {op.out} = {a} {b} */", call]
+
+
+EMIT: dict[type[o.Op], Callable[[Any, str, Context], Lines]] = {
+    o.Input: _input,
+    o.Affine: _affine,
+    o.Diagonal: _diagonal,
+    o.Fir: _fir,
+    o.Delay: delay,
+    o.Selective: _selective,
+    o.Map: _map,
+    o.Norm: _norm,
+    o.Add: _add,
+    o.Mul: _mul,
+}
+"""Every op of the ceiling has its line here: a test looks."""

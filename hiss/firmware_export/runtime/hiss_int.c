@@ -1,0 +1,1247 @@
+/* hiss_int.c: the kernels of hiss_int.h. See there for the equations, the shapes and the rounding. */
+
+#include "hiss_int.h"
+
+#if !defined(HISS_PORTABLE) && defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
+#define HISS_MVE 1
+#include <arm_mve.h>
+#elif !defined(HISS_PORTABLE) && defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP && defined(__GNUC__)
+#define HISS_DSP 1
+#endif
+
+#if defined(HISS_DSP)
+
+/* The instructions by name: compilers older than these intrinsics know them too. */
+static inline int32_t hiss_ssat16(int32_t x)
+{
+    int32_t y;
+    __asm__("ssat %0, #16, %1" : "=r"(y) : "r"(x));
+    return y;
+}
+
+/* (h d) >> 16, d the low or the high half of a word */
+static inline int32_t hiss_smulwb(int32_t h, int32_t d)
+{
+    int32_t y;
+    __asm__("smulwb %0, %1, %2" : "=r"(y) : "r"(h), "r"(d));
+    return y;
+}
+
+static inline int32_t hiss_smulwt(int32_t h, int32_t d)
+{
+    int32_t y;
+    __asm__("smulwt %0, %1, %2" : "=r"(y) : "r"(h), "r"(d));
+    return y;
+}
+
+/* sum + ((h d) >> 16) */
+static inline uint32_t hiss_smlawb(int32_t h, int32_t d, uint32_t sum)
+{
+    uint32_t y;
+    __asm__("smlawb %0, %1, %2, %3" : "=r"(y) : "r"(h), "r"(d), "r"(sum));
+    return y;
+}
+
+static inline uint32_t hiss_smlawt(int32_t h, int32_t d, uint32_t sum)
+{
+    uint32_t y;
+    __asm__("smlawt %0, %1, %2, %3" : "=r"(y) : "r"(h), "r"(d), "r"(sum));
+    return y;
+}
+
+/* sum + the products of the low and of the high halves */
+static inline uint32_t hiss_smlad(int32_t a, int32_t b, uint32_t sum)
+{
+    uint32_t y;
+    __asm__("smlad %0, %1, %2, %3" : "=r"(y) : "r"(a), "r"(b), "r"(sum));
+    return y;
+}
+
+static inline int64_t hiss_smlald(int32_t a, int32_t b, int64_t sum)
+{
+    __asm__("smlald %Q0, %R0, %1, %2" : "+r"(sum) : "r"(a), "r"(b));
+    return sum;
+}
+
+/* bytes 0 and 2, or 1 and 3, as two halves */
+static inline int32_t hiss_sxtb16(int32_t x)
+{
+    int32_t y;
+    __asm__("sxtb16 %0, %1" : "=r"(y) : "r"(x));
+    return y;
+}
+
+static inline int32_t hiss_sxtb16_odd(int32_t x)
+{
+    int32_t y;
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(y) : "r"(x));
+    return y;
+}
+
+/* (a0, b0) and (a1, b1) of the halves of a and b */
+static inline int32_t hiss_pkhbt(int32_t a, int32_t b)
+{
+    int32_t y;
+    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(y) : "r"(a), "r"(b));
+    return y;
+}
+
+static inline int32_t hiss_pkhtb(int32_t a, int32_t b)
+{
+    int32_t y;
+    __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(y) : "r"(b), "r"(a));
+    return y;
+}
+
+/* Two or four neighbours in one load; alignment does not matter. */
+static inline int32_t hiss_word(const void *address)
+{
+    int32_t word;
+    __builtin_memcpy(&word, address, sizeof word);
+    return word;
+}
+
+#endif
+
+/* ---- shifts and saturation: the only places where a negative number is shifted ---- */
+
+HISS_CHECK(hiss_shift_of_a_negative_number_is_arithmetic, (INT32_C(-3) >> 1) == INT32_C(-2));
+
+static inline int32_t hiss_asr(int32_t x, int n) { return x >> n; }
+static inline int64_t hiss_asr64(int64_t x, int n) { return x >> n; }
+/* Sums and states may pass 32 bits on the way to a result that does not. */
+static inline int32_t hiss_signed(uint32_t x) { return (int32_t)x; }
+
+/* x 2^-shift, shift >= 0, rounded half up; without the sum x + 2^(shift-1), which could overflow. */
+static inline int32_t hiss_rounded(int32_t x, int shift)
+{
+    return shift > 0 ? hiss_asr(hiss_asr(x, shift - 1) + 1, 1) : x;
+}
+
+static inline int64_t hiss_rounded64(int64_t x, int shift)
+{
+    return shift > 0 ? hiss_asr64(hiss_asr64(x, shift - 1) + 1, 1) : x * (INT64_C(1) << -shift);
+}
+
+static inline int32_t hiss_clamped(int32_t x, int32_t lo, int32_t hi) { return x < lo ? lo : (x > hi ? hi : x); }
+
+static inline int16_t hiss_saturated(int32_t x)
+{
+#if defined(HISS_DSP)
+    return (int16_t)hiss_ssat16(x);
+#else
+    return (int16_t)hiss_clamped(x, INT16_MIN, INT16_MAX);
+#endif
+}
+
+/* x 2^-shift as a value. Beyond 15 places to the left only zero does not saturate. */
+static int16_t hiss_raised(int32_t x, int shift)
+{
+    const int up = shift < -15 ? 15 : -shift;
+    return hiss_saturated(hiss_clamped(x, INT16_MIN, -(int32_t)INT16_MIN) * (INT32_C(1) << up));
+}
+
+static inline int16_t hiss_value(int32_t x, int shift)
+{
+    return shift < 0 ? hiss_raised(x, shift) : hiss_saturated(hiss_rounded(x, shift));
+}
+
+static inline int16_t hiss_value64(int64_t x, int shift)
+{
+    const int64_t y = shift > 0 ? hiss_rounded64(x, shift) : x;
+    const int32_t near = y < -INT32_MAX ? -INT32_MAX : (y > INT32_MAX ? INT32_MAX : (int32_t)y);
+    return hiss_value(near, shift < 0 ? shift : 0);
+}
+
+static inline int32_t hiss_abs32(int32_t x) { return x < 0 ? -x : x; }
+
+/* ---- Input ---- */
+
+HISS_CHECK(hiss_division_truncates, INT32_C(-7) / 2 == -3);
+
+/* mean samples + rest <- that + x;  mean rounds down, so 0 <= rest < samples. */
+static void hiss_measure(int32_t *mean, uint16_t *rest, int32_t x, uint16_t seen, uint16_t samples)
+{
+    int32_t whole = x / (int32_t)samples;
+    int32_t part = x - whole * (int32_t)samples;
+    if (part < 0) {
+        part += (int32_t)samples;
+        --whole;
+    }
+    if (seen != 0U) {
+        whole += *mean;
+        part += (int32_t)*rest;
+    }
+    if (part >= (int32_t)samples) {
+        part -= (int32_t)samples;
+        ++whole;
+    }
+    if (seen + 1U == samples) { /* now on the grid of 2^-4, rounded half up */
+        const uint32_t sixteenths = ((uint32_t)part * 32U + samples) / (2U * (uint32_t)samples);
+        whole = whole * 16 + (int32_t)sixteenths;
+        part = 0;
+    }
+    *mean = whole;
+    *rest = (uint16_t)part;
+}
+
+/* Samples of 32 bits count within +-2^26. */
+static inline int32_t hiss_sample(int32_t x) { return hiss_clamped(x, -(INT32_C(1) << 26), (INT32_C(1) << 26) - 1); }
+
+static inline int16_t hiss_input(int32_t x, int32_t mean, int32_t offset, int32_t lo, int32_t hi, int shift)
+{
+    return hiss_value(hiss_clamped(x * 16 - mean, lo, hi) - offset, shift);
+}
+
+void hiss_tare_s16(int32_t *mean, uint16_t *rest, const int16_t *x, uint16_t seen, uint16_t samples, size_t n)
+{
+    for (size_t i = 0; i < n; ++i) {
+        hiss_measure(mean + i, rest + i, x[i], seen, samples);
+    }
+}
+
+void hiss_tare_s32(int32_t *mean, uint16_t *rest, const int32_t *x, uint16_t seen, uint16_t samples, size_t n)
+{
+    for (size_t i = 0; i < n; ++i) {
+        hiss_measure(mean + i, rest + i, hiss_sample(x[i]), seen, samples);
+    }
+}
+
+void hiss_input_s16(int16_t *z, const int16_t *x, const int32_t *mean, const int32_t *offset, const int32_t *lo,
+                    const int32_t *hi, const int8_t *shift, size_t n)
+{
+    for (size_t i = 0; i < n; ++i) {
+        z[i] = hiss_input(x[i], mean != NULL ? mean[i] : 0, HISS_I32(offset + i), HISS_I32(lo + i), HISS_I32(hi + i),
+                          HISS_I8(shift + i));
+    }
+}
+
+void hiss_input_s32(int16_t *z, const int32_t *x, const int32_t *mean, const int32_t *offset, const int32_t *lo,
+                    const int32_t *hi, const int8_t *shift, size_t n)
+{
+    for (size_t i = 0; i < n; ++i) {
+        z[i] = hiss_input(hiss_sample(x[i]), mean != NULL ? mean[i] : 0, HISS_I32(offset + i), HISS_I32(lo + i),
+                          HISS_I32(hi + i), HISS_I8(shift + i));
+    }
+}
+
+/* ---- Affine: rows of a term, one at a time or four (each x is loaded once for four products) ---- */
+
+/* sum + w x. A sum is kept modulo 2^32: it is proven to fit at its end, in whatever order it was added up. */
+static inline uint32_t hiss_dot_s8(uint32_t sum, const int8_t *w, const int16_t *x, size_t n)
+{
+    for (size_t i = 0; i < n; ++i) {
+        sum += (uint32_t)((int32_t)HISS_I8(w + i) * x[i]);
+    }
+    return sum;
+}
+
+static inline uint32_t hiss_dot_s16(uint32_t sum, const int16_t *w, const int16_t *x, size_t n)
+{
+    for (size_t i = 0; i < n; ++i) {
+        sum += (uint32_t)((int32_t)HISS_I16(w + i) * x[i]);
+    }
+    return sum;
+}
+
+static inline int64_t hiss_dot_wide_s16(int64_t sum, const int16_t *w, const int16_t *x, size_t n)
+{
+    for (size_t i = 0; i < n; ++i) {
+        sum += (int32_t)HISS_I16(w + i) * x[i];
+    }
+    return sum;
+}
+
+#if defined(HISS_MVE)
+
+static void hiss_rows_s8(uint32_t sum[4], const int8_t *w, const int16_t *x, size_t columns)
+{
+    int32_t s[4] = {hiss_signed(sum[0]), hiss_signed(sum[1]), hiss_signed(sum[2]), hiss_signed(sum[3])};
+    for (int32_t left = (int32_t)columns; left > 0; left -= 8, w += 8, x += 8) {
+        const mve_pred16_t lanes = vctp16q((uint32_t)left);
+        const int16x8_t u = vldrhq_z_s16(x, lanes);
+        s[0] = vmladavaq_s16(s[0], vldrbq_z_s16(w, lanes), u);
+        s[1] = vmladavaq_s16(s[1], vldrbq_z_s16(w + columns, lanes), u);
+        s[2] = vmladavaq_s16(s[2], vldrbq_z_s16(w + 2 * columns, lanes), u);
+        s[3] = vmladavaq_s16(s[3], vldrbq_z_s16(w + 3 * columns, lanes), u);
+    }
+    for (int i = 0; i < 4; ++i) {
+        sum[i] = (uint32_t)s[i];
+    }
+}
+
+static void hiss_rows_s16(uint32_t sum[4], const int16_t *w, const int16_t *x, size_t columns)
+{
+    int32_t s[4] = {hiss_signed(sum[0]), hiss_signed(sum[1]), hiss_signed(sum[2]), hiss_signed(sum[3])};
+    for (int32_t left = (int32_t)columns; left > 0; left -= 8, w += 8, x += 8) {
+        const mve_pred16_t lanes = vctp16q((uint32_t)left);
+        const int16x8_t u = vldrhq_z_s16(x, lanes);
+        s[0] = vmladavaq_s16(s[0], vldrhq_z_s16(w, lanes), u);
+        s[1] = vmladavaq_s16(s[1], vldrhq_z_s16(w + columns, lanes), u);
+        s[2] = vmladavaq_s16(s[2], vldrhq_z_s16(w + 2 * columns, lanes), u);
+        s[3] = vmladavaq_s16(s[3], vldrhq_z_s16(w + 3 * columns, lanes), u);
+    }
+    for (int i = 0; i < 4; ++i) {
+        sum[i] = (uint32_t)s[i];
+    }
+}
+
+static void hiss_rows_wide_s16(int64_t sum[4], const int16_t *w, const int16_t *x, size_t columns)
+{
+    for (int32_t left = (int32_t)columns; left > 0; left -= 8, w += 8, x += 8) {
+        const mve_pred16_t lanes = vctp16q((uint32_t)left);
+        const int16x8_t u = vldrhq_z_s16(x, lanes);
+        sum[0] = vmlaldavaq_s16(sum[0], vldrhq_z_s16(w, lanes), u);
+        sum[1] = vmlaldavaq_s16(sum[1], vldrhq_z_s16(w + columns, lanes), u);
+        sum[2] = vmlaldavaq_s16(sum[2], vldrhq_z_s16(w + 2 * columns, lanes), u);
+        sum[3] = vmlaldavaq_s16(sum[3], vldrhq_z_s16(w + 3 * columns, lanes), u);
+    }
+}
+
+#else
+
+#if defined(HISS_DSP)
+
+/* Four columns of one row: weights widen as (0, 2) and (1, 3), as x comes. */
+static inline uint32_t hiss_quad_s8(uint32_t sum, const int8_t *w, int32_t even, int32_t odd)
+{
+    const int32_t four = hiss_word(w);
+    return hiss_smlad(hiss_sxtb16_odd(four), odd, hiss_smlad(hiss_sxtb16(four), even, sum));
+}
+
+#endif
+
+static void hiss_rows_s8(uint32_t sum[4], const int8_t *w, const int16_t *x, size_t columns)
+{
+    const int8_t *w1 = w + columns;
+    const int8_t *w2 = w1 + columns;
+    const int8_t *w3 = w2 + columns;
+    uint32_t sum0 = sum[0];
+    uint32_t sum1 = sum[1];
+    uint32_t sum2 = sum[2];
+    uint32_t sum3 = sum[3];
+    size_t left = columns;
+#if defined(HISS_DSP)
+    for (; left >= 4; left -= 4, x += 4, w += 4, w1 += 4, w2 += 4, w3 += 4) {
+        const int32_t x01 = hiss_word(x);
+        const int32_t x23 = hiss_word(x + 2);
+        const int32_t even = hiss_pkhbt(x01, x23);
+        const int32_t odd = hiss_pkhtb(x01, x23);
+        sum0 = hiss_quad_s8(sum0, w, even, odd);
+        sum1 = hiss_quad_s8(sum1, w1, even, odd);
+        sum2 = hiss_quad_s8(sum2, w2, even, odd);
+        sum3 = hiss_quad_s8(sum3, w3, even, odd);
+    }
+#endif
+    for (; left > 0; --left, ++x, ++w, ++w1, ++w2, ++w3) {
+        const int32_t u = *x;
+        sum0 += (uint32_t)(HISS_I8(w) * u);
+        sum1 += (uint32_t)(HISS_I8(w1) * u);
+        sum2 += (uint32_t)(HISS_I8(w2) * u);
+        sum3 += (uint32_t)(HISS_I8(w3) * u);
+    }
+    sum[0] = sum0;
+    sum[1] = sum1;
+    sum[2] = sum2;
+    sum[3] = sum3;
+}
+
+static void hiss_rows_s16(uint32_t sum[4], const int16_t *w, const int16_t *x, size_t columns)
+{
+    const int16_t *w1 = w + columns;
+    const int16_t *w2 = w1 + columns;
+    const int16_t *w3 = w2 + columns;
+    uint32_t sum0 = sum[0];
+    uint32_t sum1 = sum[1];
+    uint32_t sum2 = sum[2];
+    uint32_t sum3 = sum[3];
+    size_t left = columns;
+#if defined(HISS_DSP)
+    for (; left >= 2; left -= 2, x += 2, w += 2, w1 += 2, w2 += 2, w3 += 2) {
+        const int32_t u = hiss_word(x);
+        sum0 = hiss_smlad(hiss_word(w), u, sum0);
+        sum1 = hiss_smlad(hiss_word(w1), u, sum1);
+        sum2 = hiss_smlad(hiss_word(w2), u, sum2);
+        sum3 = hiss_smlad(hiss_word(w3), u, sum3);
+    }
+#endif
+    for (; left > 0; --left, ++x, ++w, ++w1, ++w2, ++w3) {
+        const int32_t u = *x;
+        sum0 += (uint32_t)(HISS_I16(w) * u);
+        sum1 += (uint32_t)(HISS_I16(w1) * u);
+        sum2 += (uint32_t)(HISS_I16(w2) * u);
+        sum3 += (uint32_t)(HISS_I16(w3) * u);
+    }
+    sum[0] = sum0;
+    sum[1] = sum1;
+    sum[2] = sum2;
+    sum[3] = sum3;
+}
+
+static void hiss_rows_wide_s16(int64_t sum[4], const int16_t *w, const int16_t *x, size_t columns)
+{
+    for (int row = 0; row < 4; ++row, w += columns) {
+        int64_t s = sum[row];
+        size_t i = 0;
+#if defined(HISS_DSP)
+        for (; i + 2 <= columns; i += 2) {
+            s = hiss_smlald(hiss_word(w + i), hiss_word(x + i), s);
+        }
+#endif
+        sum[row] = hiss_dot_wide_s16(s, w + i, x + i, columns - i);
+    }
+}
+
+#endif
+
+void hiss_affine_s8(int16_t *y, const hiss_term_s8_t *terms, size_t n_terms, const int32_t *bias, const int8_t *shift,
+                    size_t rows)
+{
+    size_t row = 0;
+    for (; row + 4 <= rows; row += 4) {
+        uint32_t sum[4];
+        for (size_t i = 0; i < 4; ++i) {
+            sum[i] = (uint32_t)HISS_I32(bias + row + i);
+        }
+        for (const hiss_term_s8_t *t = terms; t != terms + n_terms; ++t) {
+            hiss_rows_s8(sum, t->weight + row * t->columns, t->x, t->columns);
+        }
+        for (size_t i = 0; i < 4; ++i) {
+            y[row + i] = hiss_value(hiss_signed(sum[i]), HISS_I8(shift + row + i));
+        }
+    }
+    for (; row < rows; ++row) {
+        uint32_t sum = (uint32_t)HISS_I32(bias + row);
+        for (const hiss_term_s8_t *t = terms; t != terms + n_terms; ++t) {
+            sum = hiss_dot_s8(sum, t->weight + row * t->columns, t->x, t->columns);
+        }
+        y[row] = hiss_value(hiss_signed(sum), HISS_I8(shift + row));
+    }
+}
+
+void hiss_affine_s16(int16_t *y, const hiss_term_s16_t *terms, size_t n_terms, const int32_t *bias, const int8_t *shift,
+                     size_t rows)
+{
+    size_t row = 0;
+    for (; row + 4 <= rows; row += 4) {
+        uint32_t sum[4];
+        for (size_t i = 0; i < 4; ++i) {
+            sum[i] = (uint32_t)HISS_I32(bias + row + i);
+        }
+        for (const hiss_term_s16_t *t = terms; t != terms + n_terms; ++t) {
+            hiss_rows_s16(sum, t->weight + row * t->columns, t->x, t->columns);
+        }
+        for (size_t i = 0; i < 4; ++i) {
+            y[row + i] = hiss_value(hiss_signed(sum[i]), HISS_I8(shift + row + i));
+        }
+    }
+    for (; row < rows; ++row) {
+        uint32_t sum = (uint32_t)HISS_I32(bias + row);
+        for (const hiss_term_s16_t *t = terms; t != terms + n_terms; ++t) {
+            sum = hiss_dot_s16(sum, t->weight + row * t->columns, t->x, t->columns);
+        }
+        y[row] = hiss_value(hiss_signed(sum), HISS_I8(shift + row));
+    }
+}
+
+/* A table of 64 bit numbers, in flash on AVR too. */
+static inline int64_t hiss_i64(const int64_t *address)
+{
+#if defined(__AVR__)
+    int64_t value;
+    memcpy_P(&value, address, sizeof value);
+    return value;
+#else
+    return *address;
+#endif
+}
+
+void hiss_affine_wide_s16(int16_t *y, const hiss_term_s16_t *terms, size_t n_terms, const int64_t *bias,
+                          const int8_t *shift, size_t rows)
+{
+    size_t row = 0;
+    for (; row + 4 <= rows; row += 4) {
+        int64_t sum[4];
+        for (size_t i = 0; i < 4; ++i) {
+            sum[i] = hiss_i64(bias + row + i);
+        }
+        for (const hiss_term_s16_t *t = terms; t != terms + n_terms; ++t) {
+            hiss_rows_wide_s16(sum, t->weight + row * t->columns, t->x, t->columns);
+        }
+        for (size_t i = 0; i < 4; ++i) {
+            y[row + i] = hiss_value64(sum[i], HISS_I8(shift + row + i));
+        }
+    }
+    for (; row < rows; ++row) {
+        int64_t sum = hiss_i64(bias + row);
+        for (const hiss_term_s16_t *t = terms; t != terms + n_terms; ++t) {
+            sum = hiss_dot_wide_s16(sum, t->weight + row * t->columns, t->x, t->columns);
+        }
+        y[row] = hiss_value64(sum, HISS_I8(shift + row));
+    }
+}
+
+/* ---- Diagonal ---- */
+
+/* (d h) >> 16, exact: on two halves of h, neither product passes 32 bits. */
+static inline int32_t hiss_product(int32_t h, int16_t d)
+{
+#if defined(HISS_DSP)
+    return hiss_smulwb(h, d);
+#else
+    return d * hiss_asr(h, 16) + hiss_asr(d * (int32_t)((uint32_t)h & UINT32_C(0xffff)), 16);
+#endif
+}
+
+/* u as the state's format has it. */
+static inline int32_t hiss_drive(int16_t u, int shift)
+{
+    return shift > 0 ? hiss_rounded(u, shift) : u * (INT32_C(1) << -shift);
+}
+
+/* h times the real or the imaginary part of d. */
+static inline int32_t hiss_product_re(int32_t h, const int16_t *d)
+{
+#if defined(HISS_DSP)
+    return hiss_smulwb(h, hiss_word(d));
+#else
+    return hiss_product(h, HISS_I16(d));
+#endif
+}
+
+static inline int32_t hiss_product_im(int32_t h, const int16_t *d)
+{
+#if defined(HISS_DSP)
+    return hiss_smulwt(h, hiss_word(d));
+#else
+    return hiss_product(h, HISS_I16(d + 1));
+#endif
+}
+
+/* A product that is left to shift by `code` - 3; d is large where that goes left. */
+static inline uint32_t hiss_part(int32_t product, int code)
+{
+    return code >= 3 ? (uint32_t)hiss_rounded(product, code - 3) : (uint32_t)product << (3 - code);
+}
+
+/* The same to the right by one or more. */
+static inline uint32_t hiss_small_part(int32_t product, int code)
+{
+    return (uint32_t)hiss_asr(hiss_asr(product, code - 4) + 1, 1);
+}
+
+static inline void hiss_mode_s32(int32_t *h, const int16_t *d, uint8_t shifts, int32_t drive)
+{
+    const int code_re = shifts & 15;
+    const int code_im = shifts >> 4;
+    const int32_t re = h[0];
+    const int32_t im = h[1];
+    const int32_t re_re = hiss_product_re(re, d);
+    const int32_t im_im = hiss_product_im(im, d);
+    const int32_t im_re = hiss_product_re(im, d);
+    const int32_t re_im = hiss_product_im(re, d);
+    uint32_t new_re = (uint32_t)re + (uint32_t)drive;
+    uint32_t new_im = (uint32_t)im;
+    if (code_re > 3 && code_im > 3) { /* nearly every mode */
+        new_re += hiss_small_part(im_im, code_im) - hiss_small_part(re_re, code_re);
+        new_im -= hiss_small_part(im_re, code_re) + hiss_small_part(re_im, code_im);
+    } else {
+        new_re += hiss_part(im_im, code_im) - hiss_part(re_re, code_re);
+        new_im -= hiss_part(im_re, code_re) + hiss_part(re_im, code_im);
+    }
+    h[0] = hiss_signed(new_re);
+    h[1] = hiss_signed(new_im);
+}
+
+#if defined(HISS_MVE)
+
+/* Four modes at a time: (d h) >> 16 is the high half of (2^16 d) h. */
+static size_t hiss_modes_s32(int32_t *h, const int16_t *d, const uint8_t *shifts, int32_t drive, size_t modes)
+{
+    size_t mode = 0;
+    for (; mode + 4 <= modes; mode += 4) {
+        int32x4x2_t state = vld2q_s32(h + 2 * mode);
+        const int32x4_t pairs = vreinterpretq_s32_s16(vldrhq_s16(d + 2 * mode));
+        const int32x4_t d_re = vshlq_n_s32(pairs, 16);
+        const int32x4_t d_im = vshlq_n_s32(vshrq_n_s32(pairs, 16), 16);
+        const int32x4_t codes = vreinterpretq_s32_u32(vldrbq_u32(shifts + mode));
+        const int32x4_t by_re = vsubq_s32(vdupq_n_s32(3), vandq_s32(codes, vdupq_n_s32(15)));
+        const int32x4_t by_im = vsubq_s32(vdupq_n_s32(3), vshrq_n_s32(codes, 4));
+        const int32x4_t re_re = vrshlq_s32(vmulhq_s32(state.val[0], d_re), by_re);
+        const int32x4_t im_im = vrshlq_s32(vmulhq_s32(state.val[1], d_im), by_im);
+        const int32x4_t im_re = vrshlq_s32(vmulhq_s32(state.val[1], d_re), by_re);
+        const int32x4_t re_im = vrshlq_s32(vmulhq_s32(state.val[0], d_im), by_im);
+        state.val[0] = vaddq_n_s32(vaddq_s32(vsubq_s32(state.val[0], re_re), im_im), drive);
+        state.val[1] = vsubq_s32(vsubq_s32(state.val[1], im_re), re_im);
+        vst2q_s32(h + 2 * mode, state);
+    }
+    return mode;
+}
+
+/* sum of (c h) >> 16 over n numbers. */
+static uint32_t hiss_read_s32(uint32_t sum, const int32_t *h, const int16_t *c, size_t n)
+{
+    int32_t s = hiss_signed(sum);
+    for (int32_t left = (int32_t)n; left > 0; left -= 4, h += 4, c += 4) {
+        const mve_pred16_t lanes = vctp32q((uint32_t)left);
+        const int32x4_t high = vshlq_n_s32(vldrhq_z_s32(c, lanes), 16);
+        s = vaddvaq_s32(s, vmulhq_s32(vldrwq_z_s32(h, lanes), high));
+    }
+    return (uint32_t)s;
+}
+
+#else
+
+static inline size_t hiss_modes_s32(int32_t *h, const int16_t *d, const uint8_t *shifts, int32_t drive, size_t modes)
+{
+    for (size_t mode = 0; mode < modes; ++mode, h += 2, d += 2) {
+        hiss_mode_s32(h, d, HISS_U8(shifts + mode), drive);
+    }
+    return modes;
+}
+
+static inline uint32_t hiss_read_s32(uint32_t sum, const int32_t *h, const int16_t *c, size_t n)
+{
+#if defined(HISS_DSP)
+    for (size_t i = 0; i < n; i += 2, h += 2, c += 2) {
+        const int32_t pair = hiss_word(c);
+        sum = hiss_smlawt(h[1], pair, hiss_smlawb(h[0], pair, sum));
+    }
+#else
+    for (size_t i = 0; i < n; ++i) {
+        sum += (uint32_t)hiss_product(h[i], HISS_I16(c + i));
+    }
+#endif
+    return sum;
+}
+
+#endif
+
+void hiss_diagonal_step_s32(int32_t *h, const int16_t *d, const uint8_t *shifts, const int8_t *drive, const int16_t *u,
+                            size_t channels, size_t modes)
+{
+    for (size_t channel = 0; channel < channels; ++channel, h += 2 * modes, d += 2 * modes, shifts += modes) {
+        const int32_t push = hiss_drive(u[channel], HISS_I8(drive + channel));
+        for (size_t mode = hiss_modes_s32(h, d, shifts, push, modes); mode < modes; ++mode) {
+            hiss_mode_s32(h + 2 * mode, d + 2 * mode, HISS_U8(shifts + mode), push);
+        }
+    }
+}
+
+void hiss_diagonal_read_s32(int16_t *y, const int32_t *h, const int16_t *c, const int16_t *feed, const int8_t *shift,
+                            const int16_t *u, size_t channels, size_t modes)
+{
+    for (size_t channel = 0; channel < channels; ++channel, h += 2 * modes, c += 2 * modes) {
+        const uint32_t direct = (uint32_t)((int32_t)HISS_I16(feed + channel) * u[channel]);
+        y[channel] = hiss_value(hiss_signed(hiss_read_s32(direct, h, c, 2 * modes)), HISS_I8(shift + channel));
+    }
+}
+
+void hiss_diagonal_step_s16(int16_t *h, const int16_t *d, const uint8_t *shifts, const int8_t *drive, const int16_t *u,
+                            size_t channels, size_t modes)
+{
+    for (size_t channel = 0; channel < channels; ++channel) {
+        for (size_t mode = 0; mode < modes; ++mode, h += 2, d += 2, ++shifts, ++drive) {
+            const int32_t d_re = HISS_I16(d);
+            const int32_t d_im = HISS_I16(d + 1);
+            const int by_re = 12 + (HISS_U8(shifts) & 15); /* one less than the shift */
+            const int by_im = 12 + (HISS_U8(shifts) >> 4);
+            const int32_t re = h[0];
+            const int32_t im = h[1];
+            const int32_t push = hiss_drive(u[channel], HISS_I8(drive));
+            h[0] = (int16_t)(re - hiss_asr(hiss_asr(d_re * re, by_re) + 1, 1) +
+                             hiss_asr(hiss_asr(d_im * im, by_im) + 1, 1) + push);
+            h[1] = (int16_t)(im - hiss_asr(hiss_asr(d_re * im, by_re) + 1, 1) -
+                             hiss_asr(hiss_asr(d_im * re, by_im) + 1, 1));
+        }
+    }
+}
+
+void hiss_diagonal_read_s16(int16_t *y, const int16_t *h, const int16_t *c, const int16_t *feed, const int8_t *shift,
+                            const int16_t *u, size_t channels, size_t modes)
+{
+    for (size_t channel = 0; channel < channels; ++channel, h += 2 * modes, c += 2 * modes) {
+        const uint32_t direct = (uint32_t)((int32_t)HISS_I16(feed + channel) * u[channel]);
+        y[channel] = hiss_value(hiss_signed(hiss_dot_s16(direct, c, h, 2 * modes)), HISS_I8(shift + channel));
+    }
+}
+
+/* ---- Fir: a channel's taps, one row of the past at a time ---- */
+
+/* sum + n taps, forward, times n rows of the past, backward from the row at `newest`. */
+static inline uint32_t hiss_past_s8(uint32_t sum, const int8_t *taps, const int16_t *history, size_t newest,
+                                    size_t channels, size_t n)
+{
+    for (size_t back = 0; n > 0; --n, back += channels) {
+        sum += (uint32_t)((int32_t)HISS_I8(taps + back) * history[newest - back]);
+    }
+    return sum;
+}
+
+static inline uint32_t hiss_past_s16(uint32_t sum, const int16_t *taps, const int16_t *history, size_t newest,
+                                    size_t channels, size_t n)
+{
+    for (size_t back = 0; n > 0; --n, back += channels) {
+        sum += (uint32_t)((int32_t)HISS_I16(taps + back) * history[newest - back]);
+    }
+    return sum;
+}
+
+void hiss_fir_s8(int16_t *y, const int16_t *history, const int8_t *taps, const int32_t *bias, const int8_t *shift,
+                 const int16_t *u, size_t channels, size_t n_taps, size_t at, size_t past)
+{
+    const size_t unbroken = past < at ? past : at; /* what is older stands at the ring's other end */
+    const size_t newest = (at - 1) * channels;
+    const size_t end = (n_taps - 2) * channels;
+    for (size_t i = 0; i < channels; ++i) {
+        const int8_t *t = taps + channels + i;
+        uint32_t sum = (uint32_t)HISS_I32(bias + i) + (uint32_t)((int32_t)HISS_I8(taps + i) * u[i]);
+        sum = hiss_past_s8(sum, t, history + i, newest, channels, unbroken);
+        sum = hiss_past_s8(sum, t + unbroken * channels, history + i, end, channels, past - unbroken);
+        y[i] = hiss_value(hiss_signed(sum), HISS_I8(shift + i));
+    }
+}
+
+void hiss_fir_s16(int16_t *y, const int16_t *history, const int16_t *taps, const int32_t *bias, const int8_t *shift,
+                 const int16_t *u, size_t channels, size_t n_taps, size_t at, size_t past)
+{
+    const size_t unbroken = past < at ? past : at; /* what is older stands at the ring's other end */
+    const size_t newest = (at - 1) * channels;
+    const size_t end = (n_taps - 2) * channels;
+    for (size_t i = 0; i < channels; ++i) {
+        const int16_t *t = taps + channels + i;
+        uint32_t sum = (uint32_t)HISS_I32(bias + i) + (uint32_t)((int32_t)HISS_I16(taps + i) * u[i]);
+        sum = hiss_past_s16(sum, t, history + i, newest, channels, unbroken);
+        sum = hiss_past_s16(sum, t + unbroken * channels, history + i, end, channels, past - unbroken);
+        y[i] = hiss_value(hiss_signed(sum), HISS_I8(shift + i));
+    }
+}
+
+/* ---- Delay ---- */
+
+static const int16_t *hiss_row(const int16_t *history, size_t age, size_t rows, size_t width, size_t at)
+{
+    return history + (at >= age ? at - age : at + rows - age) * width;
+}
+
+void hiss_delay_s16(int16_t *y, const int16_t *history, const uint16_t *ages, const uint16_t *channels, size_t n,
+                    size_t rows, size_t width, size_t at)
+{
+    for (size_t i = 0; i < n; ++i) {
+        y[i] = hiss_row(history, HISS_U16(ages + i), rows, width, at)[HISS_U16(channels + i)];
+    }
+}
+
+void hiss_lags_s16(int16_t *y, const int16_t *history, const uint16_t *ages, size_t n_ages, size_t rows, size_t width,
+                   size_t at)
+{
+    for (size_t lag = 0; lag < n_ages; ++lag) {
+        hiss_copy_s16(y + lag * width, hiss_row(history, HISS_U16(ages + lag), rows, width, at), width);
+    }
+}
+
+void hiss_delay_start_s16(int16_t *history, const int16_t *u, size_t rows, size_t width)
+{
+    for (size_t row = 0; row < rows; ++row) {
+        hiss_copy_s16(history + row * width, u, width);
+    }
+}
+
+void hiss_push_s16(int16_t *history, const int16_t *u, size_t width, size_t at)
+{
+    hiss_copy_s16(history + at * width, u, width);
+}
+
+/* ---- tables: functions of v = |x| with 2^m segments a unit, units of 2^-15; past the end the last entry holds ---- */
+
+/* tables: written by tools/integer_tables.py */
+#define HISS_GELU_LAST 320
+#define HISS_GELU_LOG2 6
+
+/* T of gelu, 64 segments a unit */
+static const int16_t hiss_gelu_table[321] HISS_TABLE = {
+    0, -253, -499, -739, -973, -1200, -1421, -1636, -1844, -2046, -2242, -2432, -2615, -2792,
+    -2963, -3128, -3287, -3440, -3587, -3729, -3864, -3993, -4117, -4235, -4348, -4455, -4556, -4653,
+    -4743, -4829, -4909, -4985, -5055, -5120, -5181, -5237, -5288, -5334, -5376, -5414, -5447, -5476,
+    -5501, -5522, -5539, -5552, -5562, -5567, -5570, -5568, -5564, -5556, -5545, -5530, -5513, -5493,
+    -5470, -5445, -5417, -5386, -5353, -5318, -5280, -5240, -5199, -5155, -5110, -5063, -5014, -4963,
+    -4911, -4858, -4803, -4747, -4690, -4632, -4573, -4513, -4452, -4390, -4327, -4264, -4201, -4136,
+    -4072, -4007, -3942, -3876, -3810, -3744, -3678, -3612, -3546, -3480, -3415, -3349, -3284, -3219,
+    -3154, -3089, -3025, -2961, -2898, -2835, -2773, -2712, -2650, -2590, -2530, -2471, -2412, -2354,
+    -2297, -2241, -2185, -2130, -2076, -2023, -1970, -1918, -1868, -1817, -1768, -1720, -1672, -1626,
+    -1580, -1535, -1491, -1448, -1405, -1364, -1323, -1284, -1245, -1207, -1169, -1133, -1097, -1063,
+    -1029, -996, -963, -932, -901, -871, -842, -814, -786, -759, -733, -708, -683, -659,
+    -635, -613, -591, -569, -548, -528, -509, -490, -471, -454, -436, -420, -403, -388,
+    -373, -358, -344, -330, -317, -304, -292, -280, -269, -257, -247, -236, -227, -217,
+    -208, -199, -190, -182, -174, -167, -159, -152, -145, -139, -133, -127, -121, -115,
+    -110, -105, -100, -96, -91, -87, -83, -79, -75, -71, -68, -65, -61, -58,
+    -56, -53, -50, -48, -45, -43, -41, -39, -37, -35, -33, -31, -30, -28,
+    -27, -25, -24, -23, -21, -20, -19, -18, -17, -16, -15, -14, -14, -13,
+    -12, -12, -11, -10, -10, -9, -9, -8, -8, -7, -7, -6, -6, -6,
+    -5, -5, -5, -4, -4, -4, -4, -3, -3, -3, -3, -3, -3, -2,
+    -2, -2, -2, -2, -2, -2, -1, -1, -1, -1, -1, -1, -1, -1,
+    -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+};
+
+#define HISS_SILU_LAST 448
+#define HISS_SILU_LOG2 5
+
+/* T of silu, 32 segments a unit */
+static const int16_t hiss_silu_table[449] HISS_TABLE = {
+    0, -504, -992, -1464, -1920, -2360, -2785, -3194, -3587, -3964, -4326, -4673, -5005, -5322,
+    -5625, -5912, -6186, -6445, -6690, -6922, -7140, -7345, -7538, -7717, -7885, -8040, -8183, -8315,
+    -8436, -8546, -8645, -8734, -8813, -8882, -8942, -8993, -9035, -9068, -9094, -9112, -9122, -9125,
+    -9121, -9110, -9093, -9070, -9041, -9006, -8967, -8922, -8872, -8818, -8760, -8698, -8632, -8562,
+    -8490, -8414, -8335, -8253, -8169, -8083, -7995, -7904, -7812, -7718, -7623, -7527, -7429, -7330,
+    -7231, -7131, -7030, -6929, -6827, -6725, -6623, -6521, -6418, -6316, -6214, -6113, -6011, -5910,
+    -5810, -5710, -5611, -5512, -5415, -5317, -5221, -5126, -5031, -4937, -4845, -4753, -4662, -4572,
+    -4484, -4396, -4310, -4224, -4140, -4057, -3975, -3894, -3815, -3736, -3659, -3583, -3508, -3434,
+    -3362, -3290, -3220, -3151, -3083, -3017, -2951, -2887, -2823, -2761, -2700, -2640, -2582, -2524,
+    -2467, -2412, -2357, -2304, -2252, -2200, -2150, -2101, -2052, -2005, -1959, -1913, -1869, -1825,
+    -1782, -1740, -1699, -1659, -1620, -1582, -1544, -1507, -1471, -1436, -1402, -1368, -1335, -1303,
+    -1271, -1241, -1210, -1181, -1152, -1124, -1097, -1070, -1043, -1018, -993, -968, -944, -921,
+    -898, -876, -854, -833, -812, -792, -772, -752, -734, -715, -697, -680, -662, -646,
+    -629, -613, -598, -583, -568, -553, -539, -525, -512, -499, -486, -474, -462, -450,
+    -438, -427, -416, -405, -395, -384, -374, -365, -355, -346, -337, -328, -320, -311,
+    -303, -295, -288, -280, -273, -266, -259, -252, -245, -239, -233, -226, -220, -215,
+    -209, -203, -198, -193, -188, -183, -178, -173, -169, -164, -160, -156, -151, -147,
+    -143, -140, -136, -132, -129, -125, -122, -119, -115, -112, -109, -106, -104, -101,
+    -98, -95, -93, -90, -88, -86, -83, -81, -79, -77, -75, -73, -71, -69,
+    -67, -65, -63, -62, -60, -58, -57, -55, -54, -52, -51, -49, -48, -47,
+    -45, -44, -43, -42, -41, -40, -38, -37, -36, -35, -34, -33, -33, -32,
+    -31, -30, -29, -28, -28, -27, -26, -25, -25, -24, -23, -23, -22, -21,
+    -21, -20, -20, -19, -19, -18, -18, -17, -17, -16, -16, -15, -15, -14,
+    -14, -14, -13, -13, -13, -12, -12, -12, -11, -11, -11, -10, -10, -10,
+    -9, -9, -9, -9, -8, -8, -8, -8, -8, -7, -7, -7, -7, -7,
+    -6, -6, -6, -6, -6, -6, -5, -5, -5, -5, -5, -5, -5, -4,
+    -4, -4, -4, -4, -4, -4, -4, -4, -3, -3, -3, -3, -3, -3,
+    -3, -3, -3, -3, -3, -2, -2, -2, -2, -2, -2, -2, -2, -2,
+    -2, -2, -2, -2, -2, -2, -2, -2, -2, -1, -1, -1, -1, -1,
+    -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+    -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+    -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0,
+};
+
+#define HISS_SOFTPLUS_LAST 352
+#define HISS_SOFTPLUS_LOG2 5
+
+/* T of softplus, 32 segments a unit */
+static const int16_t hiss_softplus_table[353] HISS_TABLE = {
+    22713, 22205, 21705, 21213, 20729, 20253, 19785, 19325, 18872, 18428, 17991, 17563, 17142, 16728,
+    16323, 15925, 15535, 15152, 14776, 14408, 14048, 13694, 13348, 13009, 12677, 12352, 12034, 11722,
+    11418, 11120, 10828, 10544, 10265, 9993, 9727, 9467, 9213, 8965, 8723, 8486, 8255, 8030,
+    7810, 7596, 7386, 7182, 6983, 6789, 6600, 6415, 6236, 6061, 5890, 5724, 5562, 5404,
+    5250, 5101, 4955, 4813, 4675, 4541, 4410, 4283, 4159, 4039, 3922, 3808, 3697, 3589,
+    3484, 3383, 3284, 3187, 3094, 3003, 2914, 2828, 2745, 2664, 2585, 2508, 2434, 2362,
+    2292, 2224, 2157, 2093, 2031, 1970, 1911, 1854, 1798, 1744, 1692, 1641, 1592, 1544,
+    1498, 1453, 1409, 1367, 1325, 1285, 1247, 1209, 1172, 1137, 1103, 1069, 1037, 1005,
+    975, 945, 917, 889, 862, 836, 810, 786, 762, 739, 716, 694, 673, 653,
+    633, 613, 595, 577, 559, 542, 525, 509, 494, 479, 464, 450, 436, 423,
+    410, 397, 385, 373, 362, 351, 340, 330, 320, 310, 300, 291, 282, 274,
+    265, 257, 249, 242, 234, 227, 220, 213, 207, 200, 194, 188, 183, 177,
+    172, 166, 161, 156, 151, 147, 142, 138, 134, 130, 126, 122, 118, 114,
+    111, 107, 104, 101, 98, 95, 92, 89, 86, 84, 81, 79, 76, 74,
+    72, 69, 67, 65, 63, 61, 59, 58, 56, 54, 52, 51, 49, 48,
+    46, 45, 43, 42, 41, 40, 38, 37, 36, 35, 34, 33, 32, 31,
+    30, 29, 28, 27, 26, 26, 25, 24, 23, 23, 22, 21, 21, 20,
+    19, 19, 18, 18, 17, 16, 16, 15, 15, 15, 14, 14, 13, 13,
+    12, 12, 12, 11, 11, 11, 10, 10, 10, 9, 9, 9, 9, 8,
+    8, 8, 8, 7, 7, 7, 7, 6, 6, 6, 6, 6, 6, 5,
+    5, 5, 5, 5, 5, 4, 4, 4, 4, 4, 4, 4, 4, 3,
+    3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 2, 2, 2, 2,
+    2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1,
+    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+    1, 1, 1,
+};
+
+#define HISS_SIGMOID_LAST 384
+#define HISS_SIGMOID_LOG2 5
+
+/* T of sigmoid, 32 segments a unit */
+static const int16_t hiss_sigmoid_table[385] HISS_TABLE = {
+    0, 256, 512, 767, 1023, 1277, 1532, 1785, 2037, 2289, 2539, 2789, 3036, 3283,
+    3528, 3771, 4013, 4252, 4490, 4726, 4960, 5191, 5420, 5647, 5871, 6093, 6312, 6529,
+    6743, 6954, 7163, 7369, 7571, 7771, 7968, 8162, 8353, 8541, 8726, 8908, 9087, 9262,
+    9435, 9604, 9771, 9934, 10095, 10252, 10406, 10557, 10706, 10851, 10993, 11132, 11269, 11402,
+    11533, 11661, 11785, 11908, 12027, 12144, 12258, 12369, 12478, 12584, 12688, 12789, 12888, 12984,
+    13078, 13170, 13260, 13347, 13432, 13515, 13595, 13674, 13751, 13826, 13898, 13969, 14038, 14105,
+    14171, 14234, 14296, 14356, 14415, 14472, 14528, 14582, 14634, 14685, 14735, 14783, 14830, 14876,
+    14920, 14963, 15005, 15046, 15085, 15124, 15161, 15197, 15232, 15267, 15300, 15332, 15363, 15394,
+    15423, 15452, 15480, 15507, 15533, 15559, 15584, 15608, 15631, 15654, 15676, 15697, 15718, 15738,
+    15757, 15776, 15795, 15812, 15830, 15847, 15863, 15879, 15894, 15909, 15923, 15937, 15951, 15964,
+    15977, 15989, 16001, 16013, 16024, 16035, 16046, 16056, 16066, 16076, 16085, 16094, 16103, 16112,
+    16120, 16128, 16136, 16143, 16151, 16158, 16165, 16171, 16178, 16184, 16190, 16196, 16202, 16208,
+    16213, 16218, 16223, 16228, 16233, 16238, 16242, 16246, 16251, 16255, 16259, 16263, 16266, 16270,
+    16273, 16277, 16280, 16283, 16286, 16289, 16292, 16295, 16298, 16300, 16303, 16305, 16308, 16310,
+    16312, 16315, 16317, 16319, 16321, 16323, 16325, 16327, 16328, 16330, 16332, 16333, 16335, 16336,
+    16338, 16339, 16341, 16342, 16343, 16344, 16346, 16347, 16348, 16349, 16350, 16351, 16352, 16353,
+    16354, 16355, 16356, 16357, 16358, 16358, 16359, 16360, 16361, 16361, 16362, 16363, 16363, 16364,
+    16365, 16365, 16366, 16366, 16367, 16368, 16368, 16369, 16369, 16369, 16370, 16370, 16371, 16371,
+    16372, 16372, 16372, 16373, 16373, 16373, 16374, 16374, 16374, 16375, 16375, 16375, 16375, 16376,
+    16376, 16376, 16376, 16377, 16377, 16377, 16377, 16378, 16378, 16378, 16378, 16378, 16378, 16379,
+    16379, 16379, 16379, 16379, 16379, 16380, 16380, 16380, 16380, 16380, 16380, 16380, 16380, 16381,
+    16381, 16381, 16381, 16381, 16381, 16381, 16381, 16381, 16381, 16381, 16382, 16382, 16382, 16382,
+    16382, 16382, 16382, 16382, 16382, 16382, 16382, 16382, 16382, 16382, 16382, 16382, 16383, 16383,
+    16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383,
+    16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383,
+    16383, 16383, 16383, 16383, 16383, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384,
+    16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384,
+    16384, 16384, 16384, 16384, 16384, 16384, 16384,
+};
+
+#define HISS_TANH_LAST 384
+#define HISS_TANH_LOG2 6
+
+/* T of tanh, 64 segments a unit */
+static const int16_t hiss_tanh_table[385] HISS_TABLE = {
+    0, 512, 1024, 1535, 2045, 2555, 3063, 3570, 4075, 4578, 5079, 5577, 6073, 6566,
+    7056, 7542, 8025, 8505, 8980, 9452, 9919, 10382, 10840, 11294, 11743, 12186, 12625, 13058,
+    13486, 13909, 14326, 14737, 15143, 15542, 15936, 16324, 16706, 17082, 17452, 17816, 18173, 18525,
+    18870, 19209, 19542, 19869, 20189, 20504, 20813, 21115, 21411, 21702, 21986, 22265, 22538, 22804,
+    23066, 23321, 23571, 23815, 24054, 24287, 24516, 24738, 24956, 25168, 25376, 25578, 25776, 25969,
+    26157, 26340, 26519, 26694, 26864, 27029, 27191, 27348, 27502, 27651, 27797, 27938, 28076, 28211,
+    28341, 28469, 28592, 28713, 28830, 28944, 29055, 29163, 29268, 29370, 29470, 29566, 29660, 29751,
+    29840, 29926, 30010, 30091, 30170, 30247, 30322, 30394, 30465, 30533, 30600, 30664, 30727, 30788,
+    30847, 30904, 30960, 31014, 31067, 31118, 31167, 31215, 31262, 31307, 31351, 31394, 31435, 31476,
+    31515, 31553, 31589, 31625, 31659, 31693, 31726, 31757, 31788, 31817, 31846, 31874, 31901, 31928,
+    31953, 31978, 32002, 32025, 32048, 32070, 32091, 32112, 32132, 32151, 32170, 32188, 32206, 32223,
+    32240, 32256, 32271, 32287, 32301, 32316, 32329, 32343, 32356, 32368, 32381, 32392, 32404, 32415,
+    32426, 32436, 32447, 32456, 32466, 32475, 32484, 32493, 32501, 32509, 32517, 32525, 32532, 32540,
+    32547, 32553, 32560, 32566, 32573, 32579, 32584, 32590, 32596, 32601, 32606, 32611, 32616, 32620,
+    32625, 32629, 32634, 32638, 32642, 32646, 32649, 32653, 32657, 32660, 32663, 32667, 32670, 32673,
+    32676, 32678, 32681, 32684, 32686, 32689, 32691, 32694, 32696, 32698, 32700, 32702, 32704, 32706,
+    32708, 32710, 32712, 32714, 32715, 32717, 32718, 32720, 32721, 32723, 32724, 32726, 32727, 32728,
+    32729, 32731, 32732, 32733, 32734, 32735, 32736, 32737, 32738, 32739, 32740, 32741, 32741, 32742,
+    32743, 32744, 32745, 32745, 32746, 32747, 32747, 32748, 32749, 32749, 32750, 32750, 32751, 32751,
+    32752, 32752, 32753, 32753, 32754, 32754, 32755, 32755, 32755, 32756, 32756, 32757, 32757, 32757,
+    32758, 32758, 32758, 32759, 32759, 32759, 32759, 32760, 32760, 32760, 32760, 32761, 32761, 32761,
+    32761, 32762, 32762, 32762, 32762, 32762, 32762, 32763, 32763, 32763, 32763, 32763, 32763, 32764,
+    32764, 32764, 32764, 32764, 32764, 32764, 32764, 32765, 32765, 32765, 32765, 32765, 32765, 32765,
+    32765, 32765, 32765, 32765, 32766, 32766, 32766, 32766, 32766, 32766, 32766, 32766, 32766, 32766,
+    32766, 32766, 32766, 32766, 32766, 32766, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767,
+    32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767,
+    32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767,
+    32767, 32767, 32767, 32767, 32767, 32767, 32767,
+};
+
+#define HISS_DECAY_LAST 512
+#define HISS_DECAY_LOG2 5
+
+/* (1 - exp(-v)) / v, 32 segments a unit */
+static const uint16_t hiss_decay_table[513] HISS_TABLE = {
+    32768, 32261, 31765, 31279, 30803, 30336, 29879, 29432, 28993, 28563, 28142, 27729, 27325, 26929,
+    26540, 26160, 25786, 25421, 25062, 24710, 24366, 24028, 23696, 23371, 23053, 22740, 22434, 22133,
+    21838, 21549, 21265, 20986, 20713, 20445, 20182, 19924, 19671, 19422, 19178, 18939, 18704, 18473,
+    18247, 18024, 17806, 17591, 17381, 17174, 16971, 16772, 16576, 16383, 16194, 16009, 15826, 15647,
+    15471, 15298, 15128, 14960, 14796, 14635, 14476, 14320, 14167, 14016, 13868, 13722, 13579, 13438,
+    13299, 13163, 13029, 12897, 12767, 12639, 12514, 12390, 12269, 12149, 12031, 11915, 11801, 11689,
+    11579, 11470, 11363, 11258, 11154, 11052, 10951, 10852, 10755, 10658, 10564, 10471, 10379, 10288,
+    10199, 10112, 10025, 9940, 9856, 9773, 9692, 9611, 9532, 9454, 9377, 9301, 9226, 9152,
+    9080, 9008, 8937, 8867, 8799, 8731, 8664, 8598, 8533, 8468, 8405, 8342, 8281, 8220,
+    8160, 8100, 8042, 7984, 7927, 7871, 7815, 7761, 7706, 7653, 7600, 7548, 7497, 7446,
+    7396, 7346, 7297, 7249, 7201, 7154, 7107, 7061, 7016, 6971, 6926, 6882, 6839, 6796,
+    6754, 6712, 6670, 6629, 6589, 6549, 6509, 6470, 6432, 6394, 6356, 6318, 6281, 6245,
+    6209, 6173, 6138, 6103, 6068, 6034, 6000, 5967, 5933, 5901, 5868, 5836, 5804, 5773,
+    5742, 5711, 5681, 5650, 5621, 5591, 5562, 5533, 5504, 5476, 5448, 5420, 5392, 5365,
+    5338, 5311, 5285, 5259, 5233, 5207, 5182, 5156, 5131, 5107, 5082, 5058, 5034, 5010,
+    4986, 4963, 4940, 4917, 4894, 4871, 4849, 4827, 4805, 4783, 4761, 4740, 4719, 4698,
+    4677, 4656, 4636, 4615, 4595, 4575, 4556, 4536, 4517, 4497, 4478, 4459, 4440, 4422,
+    4403, 4385, 4367, 4349, 4331, 4313, 4295, 4278, 4261, 4243, 4226, 4209, 4193, 4176,
+    4159, 4143, 4127, 4111, 4095, 4079, 4063, 4047, 4032, 4016, 4001, 3986, 3971, 3956,
+    3941, 3926, 3912, 3897, 3883, 3868, 3854, 3840, 3826, 3812, 3799, 3785, 3771, 3758,
+    3744, 3731, 3718, 3705, 3692, 3679, 3666, 3653, 3640, 3628, 3615, 3603, 3591, 3578,
+    3566, 3554, 3542, 3530, 3518, 3507, 3495, 3483, 3472, 3460, 3449, 3438, 3426, 3415,
+    3404, 3393, 3382, 3371, 3361, 3350, 3339, 3329, 3318, 3308, 3297, 3287, 3277, 3266,
+    3256, 3246, 3236, 3226, 3216, 3207, 3197, 3187, 3177, 3168, 3158, 3149, 3139, 3130,
+    3121, 3111, 3102, 3093, 3084, 3075, 3066, 3057, 3048, 3039, 3031, 3022, 3013, 3004,
+    2996, 2987, 2979, 2970, 2962, 2954, 2945, 2937, 2929, 2921, 2913, 2905, 2897, 2889,
+    2881, 2873, 2865, 2857, 2849, 2842, 2834, 2826, 2819, 2811, 2804, 2796, 2789, 2781,
+    2774, 2767, 2759, 2752, 2745, 2738, 2731, 2724, 2717, 2709, 2703, 2696, 2689, 2682,
+    2675, 2668, 2661, 2655, 2648, 2641, 2635, 2628, 2621, 2615, 2608, 2602, 2595, 2589,
+    2583, 2576, 2570, 2564, 2557, 2551, 2545, 2539, 2533, 2527, 2521, 2515, 2509, 2503,
+    2497, 2491, 2485, 2479, 2473, 2467, 2461, 2456, 2450, 2444, 2439, 2433, 2427, 2422,
+    2416, 2411, 2405, 2399, 2394, 2389, 2383, 2378, 2372, 2367, 2362, 2356, 2351, 2346,
+    2341, 2335, 2330, 2325, 2320, 2315, 2310, 2305, 2300, 2294, 2289, 2284, 2280, 2275,
+    2270, 2265, 2260, 2255, 2250, 2245, 2241, 2236, 2231, 2226, 2222, 2217, 2212, 2208,
+    2203, 2198, 2194, 2189, 2185, 2180, 2175, 2171, 2166, 2162, 2158, 2153, 2149, 2144,
+    2140, 2136, 2131, 2127, 2123, 2118, 2114, 2110, 2106, 2101, 2097, 2093, 2089, 2085,
+    2081, 2076, 2072, 2068, 2064, 2060, 2056, 2052, 2048,
+};
+
+/* 2^(i / 64), units of 2^-14 */
+static const uint16_t hiss_exp2_table[65] HISS_TABLE = {
+    16384, 16562, 16743, 16925, 17109, 17296, 17484, 17674, 17867, 18061, 18258, 18457, 18658, 18861,
+    19066, 19274, 19484, 19696, 19911, 20127, 20347, 20568, 20792, 21019, 21247, 21479, 21713, 21949,
+    22188, 22430, 22674, 22921, 23170, 23423, 23678, 23936, 24196, 24460, 24726, 24995, 25268, 25543,
+    25821, 26102, 26386, 26674, 26964, 27258, 27554, 27855, 28158, 28464, 28774, 29088, 29405, 29725,
+    30048, 30376, 30706, 31041, 31379, 31720, 32066, 32415, 32768,
+};
+
+/* 1 / sqrt((i + 64.5) / 256), units of 2^-15 */
+static const uint16_t hiss_rsqrt_table[192] HISS_TABLE = {
+    65281, 64781, 64292, 63814, 63347, 62889, 62442, 62004, 61575, 61154, 60742, 60339, 59943, 59555,
+    59175, 58801, 58435, 58075, 57722, 57376, 57035, 56700, 56372, 56049, 55731, 55419, 55112, 54810,
+    54513, 54221, 53933, 53650, 53371, 53097, 52826, 52560, 52298, 52040, 51785, 51535, 51288, 51044,
+    50804, 50567, 50333, 50103, 49876, 49652, 49430, 49212, 48997, 48784, 48574, 48367, 48163, 47961,
+    47761, 47564, 47370, 47178, 46988, 46800, 46615, 46432, 46251, 46072, 45895, 45720, 45547, 45376,
+    45207, 45040, 44875, 44711, 44550, 44390, 44232, 44075, 43920, 43767, 43615, 43465, 43316, 43169,
+    43024, 42879, 42737, 42595, 42456, 42317, 42180, 42044, 41910, 41776, 41644, 41514, 41384, 41256,
+    41129, 41003, 40878, 40754, 40631, 40510, 40390, 40270, 40152, 40035, 39919, 39803, 39689, 39576,
+    39464, 39352, 39242, 39133, 39024, 38916, 38810, 38704, 38599, 38494, 38391, 38289, 38187, 38086,
+    37986, 37887, 37788, 37690, 37593, 37497, 37401, 37307, 37213, 37119, 37027, 36935, 36843, 36753,
+    36663, 36573, 36485, 36397, 36309, 36222, 36136, 36051, 35966, 35882, 35798, 35715, 35632, 35550,
+    35469, 35388, 35307, 35228, 35148, 35070, 34991, 34914, 34837, 34760, 34684, 34608, 34533, 34458,
+    34384, 34310, 34237, 34164, 34092, 34020, 33949, 33878, 33807, 33737, 33668, 33599, 33530, 33461,
+    33393, 33326, 33259, 33192, 33126, 33060, 32994, 32929, 32864, 32800,
+};
+/* end of tables */
+/* T(v), v >= 0 with `frac` fractional bits: entry i and, by the bits below, its way to entry i + 1. */
+static inline int32_t hiss_interpolated(const int16_t *table, int32_t last, int m, int32_t v, int frac)
+{
+    const int bits = frac > m ? frac - m : 0;
+    const int32_t up = v * (INT32_C(1) << (frac > m ? 0 : m - frac));
+    const int32_t place = up < last * (INT32_C(1) << bits) ? up : last * (INT32_C(1) << bits);
+    const int32_t index = hiss_asr(place, bits);
+    const int32_t low = HISS_I16(table + index);
+    const int32_t slope = HISS_I16(table + (index < last ? index + 1 : last)) - low;
+    return low + hiss_rounded(slope * (place - index * (INT32_C(1) << bits)), bits);
+}
+
+/* y = max(x, 0) + T(|x|) */
+static inline void hiss_even(int16_t *y, const int16_t *x, const int16_t *table, int32_t last, int m, int frac, int out,
+                             size_t n)
+{
+    const int finest = frac > 15 ? frac : 15;
+    for (size_t i = 0; i < n; ++i) {
+        const int32_t rest = hiss_interpolated(table, last, m, hiss_abs32(x[i]), frac);
+        const int32_t line = x[i] > 0 ? x[i] * (INT32_C(1) << (finest - frac)) : 0;
+        y[i] = hiss_value(line + rest * (INT32_C(1) << (finest - 15)), finest - out);
+    }
+}
+
+/* y = centre + sign(x) T(|x|) */
+static inline void hiss_odd(int16_t *y, const int16_t *x, const int16_t *table, int32_t last, int m, int32_t centre,
+                            int frac, int out, size_t n)
+{
+    for (size_t i = 0; i < n; ++i) {
+        const int32_t rest = hiss_interpolated(table, last, m, hiss_abs32(x[i]), frac);
+        y[i] = hiss_value(x[i] < 0 ? centre - rest : centre + rest, 15 - out);
+    }
+}
+
+/* ---- Map ---- */
+
+void hiss_gelu_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n)
+{
+    hiss_even(y, x, hiss_gelu_table, HISS_GELU_LAST, HISS_GELU_LOG2, frac, out, n);
+}
+
+void hiss_silu_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n)
+{
+    hiss_even(y, x, hiss_silu_table, HISS_SILU_LAST, HISS_SILU_LOG2, frac, out, n);
+}
+
+void hiss_softplus_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n)
+{
+    hiss_even(y, x, hiss_softplus_table, HISS_SOFTPLUS_LAST, HISS_SOFTPLUS_LOG2, frac, out, n);
+}
+
+void hiss_sigmoid_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n)
+{
+    hiss_odd(y, x, hiss_sigmoid_table, HISS_SIGMOID_LAST, HISS_SIGMOID_LOG2, INT32_C(1) << 14, frac, out, n);
+}
+
+void hiss_tanh_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n)
+{
+    hiss_odd(y, x, hiss_tanh_table, HISS_TANH_LAST, HISS_TANH_LOG2, 0, frac, out, n);
+}
+
+/* e^x = 2^(x log2 e): the whole part shifts, the rest interpolates in the table of 2^f. log2 e has 14 bits. */
+void hiss_exp_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n)
+{
+    for (size_t i = 0; i < n; ++i) {
+        const int32_t power = hiss_clamped(hiss_rounded(x[i] * INT32_C(23637), frac - 1), -(INT32_C(1) << 20),
+                                           INT32_C(1) << 20); /* units of 2^-15 */
+        const int32_t rest = power & INT32_C(32767);
+        const int32_t low = HISS_U16(hiss_exp2_table + (rest >> 9));
+        const int32_t slope = HISS_U16(hiss_exp2_table + (rest >> 9) + 1) - low;
+        const int32_t mantissa = low + hiss_rounded(slope * (rest & 511), 9); /* units of 2^-14 */
+        y[i] = hiss_value(mantissa, (int)hiss_clamped(14 - out - hiss_asr(power, 15), -15, 32));
+    }
+}
+
+void hiss_relu_s16(int16_t *y, const int16_t *x, int shift, size_t n)
+{
+    for (size_t i = 0; i < n; ++i) {
+        y[i] = hiss_value(x[i] > 0 ? x[i] : 0, shift);
+    }
+}
+
+void hiss_clip_s16(int16_t *y, const int16_t *x, int16_t lo, int16_t hi, int shift, size_t n)
+{
+    for (size_t i = 0; i < n; ++i) {
+        y[i] = hiss_value(hiss_clamped(x[i], lo, hi), shift);
+    }
+}
+
+/* ---- Norm ---- */
+
+/* 1 / sqrt(p) = r 2^-e with r in units of 1, p = m 4^s, m in [1/4, 1): a guess, then y <- y (3 - m y^2) / 2. */
+static int64_t hiss_rsqrt_s64(uint64_t p, int *e)
+{
+    int s = 0;
+    uint32_t top = (uint32_t)(p >> 32);
+    if (top != 0U) {
+        s = 16;
+    } else {
+        top = (uint32_t)p;
+    }
+    for (; top != 0U; top >>= 2) {
+        ++s;
+    }
+    const uint32_t m = (uint32_t)(s > 16 ? p >> (2 * s - 32) : p << (32 - 2 * s)); /* units of 2^-32 */
+    const uint64_t guess = HISS_U16(hiss_rsqrt_table + ((m >> 24) - 64U));         /* units of 2^-15 */
+    const uint64_t my2 = (guess * guess * (m >> 2)) >> 30;                         /* units of 2^-30 */
+    *e = 30 + s;
+    return (int64_t)((guess * (UINT64_C(3221225472) - my2)) >> 16);
+}
+
+static void hiss_norm(int16_t *y, const int16_t *x, int32_t times, int32_t sum, const int16_t *gain,
+                      const int32_t *bias, const int8_t *shift, int64_t eps, int frac, size_t n)
+{
+    int64_t power = eps;
+    int e;
+    for (size_t i = 0; i < n; ++i) {
+        const int32_t v = times * x[i] - sum;
+        power += (int64_t)v * v;
+    }
+    const int64_t root = hiss_rsqrt_s64((uint64_t)power, &e);
+    for (size_t i = 0; i < n; ++i) {
+        const int32_t w = (int32_t)hiss_rounded64((times * x[i] - sum) * root, e - frac);
+        y[i] = hiss_value(HISS_I16(gain + i) * w + HISS_I32(bias + i), HISS_I8(shift + i));
+    }
+}
+
+void hiss_norm_layer_s16(int16_t *y, const int16_t *x, const int16_t *gain, const int32_t *bias,
+                         const int8_t *shift, int64_t eps, int frac, size_t n)
+{
+    int32_t sum = 0;
+    for (size_t i = 0; i < n; ++i) {
+        sum += x[i];
+    }
+    hiss_norm(y, x, (int32_t)n, sum, gain, bias, shift, eps, frac, n);
+}
+
+void hiss_norm_rms_s16(int16_t *y, const int16_t *x, const int16_t *gain, const int32_t *bias,
+                       const int8_t *shift, int64_t eps, int frac, size_t n)
+{
+    hiss_norm(y, x, 1, 0, gain, bias, shift, eps, frac, n);
+}
+
+/* ---- Selective ---- */
+
+/* 1 - exp(-t) in units of 2^-30, t >= 0 with `frac` fractional bits: t g(t), g = (1 - exp(-t)) / t out of the table. */
+static int64_t hiss_decay(int64_t t, int frac)
+{
+    const int over = frac > HISS_DECAY_LOG2 ? frac - HISS_DECAY_LOG2 : 0;
+    const int64_t end = (int64_t)HISS_DECAY_LAST * (INT64_C(1) << (over < 31 ? over : 31)); /* t < 2^31: it is no end */
+    const int64_t within = t < end ? t : end;
+    const int64_t place = hiss_rounded64(within, frac - (HISS_DECAY_LOG2 + 15)); /* of a segment, units of 2^-15 */
+    const int32_t index = (int32_t)(place >> 15);
+    if (index >= HISS_DECAY_LAST) {
+        return INT64_C(1) << 30;
+    }
+    const int32_t low = HISS_U16(hiss_decay_table + index);
+    const int32_t slope = HISS_U16(hiss_decay_table + index + 1) - low;
+    const int32_t g = low + hiss_rounded(slope * (int32_t)(place & 32767), 15);
+    const int64_t share = hiss_rounded64(within * g, frac - 15);
+    return share < (INT64_C(1) << 30) ? share : INT64_C(1) << 30;
+}
+
+void hiss_selective_step_s16(int32_t *h, const int16_t *a, const int8_t *frac, const int8_t *drive, const int16_t *delta,
+                             const int16_t *b, const int16_t *u, size_t channels, size_t modes)
+{
+    for (size_t channel = 0; channel < channels; ++channel) {
+        const int32_t d = delta[channel] > 0 ? delta[channel] : 0;
+        const int64_t du = (int64_t)d * u[channel];
+        for (size_t mode = 0; mode < modes; ++mode, ++h, ++a, ++frac) {
+            const int64_t share = hiss_decay(d * HISS_I16(a), HISS_I8(frac));
+            const int64_t push = hiss_rounded64(du * b[mode], HISS_I8(drive + channel));
+            *h = (int32_t)(*h - hiss_rounded64(*h * share, 30) + push);
+        }
+    }
+}
+
+void hiss_selective_read_s16(int16_t *y, const int32_t *h, const int16_t *c, const int16_t *feed, const int8_t *direct,
+                             const int8_t *shift, const int16_t *u, size_t channels, size_t modes)
+{
+    for (size_t channel = 0; channel < channels; ++channel) {
+        int64_t sum = hiss_rounded64((int32_t)HISS_I16(feed + channel) * u[channel], HISS_I8(direct + channel));
+        for (size_t mode = 0; mode < modes; ++mode, ++h) {
+            sum += hiss_product(*h, c[mode]);
+        }
+        y[channel] = hiss_value64(sum, HISS_I8(shift + channel));
+    }
+}
+
+/* ---- Add, Mul, copies ---- */
+
+void hiss_add_s16(int16_t *y, const int16_t *a, int up_a, const int16_t *b, int up_b, int shift, size_t n)
+{
+    for (size_t i = 0; i < n; ++i) {
+        y[i] = hiss_value(a[i] * (INT32_C(1) << up_a) + b[i] * (INT32_C(1) << up_b), shift);
+    }
+}
+
+void hiss_sub_s16(int16_t *y, const int16_t *a, int up_a, const int16_t *b, int up_b, int shift, size_t n)
+{
+    for (size_t i = 0; i < n; ++i) {
+        y[i] = hiss_value(a[i] * (INT32_C(1) << up_a) - b[i] * (INT32_C(1) << up_b), shift);
+    }
+}
+
+void hiss_sum_s16(int64_t *sum, const int16_t *x, int up, int sign, size_t n)
+{
+    for (size_t i = 0; i < n; ++i) {
+        sum[i] += (int32_t)sign * x[i] * (INT64_C(1) << up);
+    }
+}
+
+void hiss_sum_end_s16(int16_t *y, const int64_t *sum, int shift, size_t n)
+{
+    for (size_t i = 0; i < n; ++i) {
+        y[i] = hiss_value64(sum[i], shift);
+    }
+}
+
+void hiss_mul_s16(int16_t *y, const int16_t *a, const int16_t *b, int shift, size_t n)
+{
+    for (size_t i = 0; i < n; ++i) {
+        y[i] = hiss_value((int32_t)a[i] * b[i], shift);
+    }
+}
+
+void hiss_copy_s16(int16_t *y, const int16_t *x, size_t n)
+{
+    for (size_t i = 0; i < n; ++i) {
+        y[i] = x[i];
+    }
+}
+
+void hiss_zero_s16(int16_t *y, size_t n)
+{
+    for (size_t i = 0; i < n; ++i) {
+        y[i] = 0;
+    }
+}
+
+void hiss_zero_s32(int32_t *y, size_t n)
+{
+    for (size_t i = 0; i < n; ++i) {
+        y[i] = 0;
+    }
+}

@@ -1,0 +1,121 @@
+/* hiss_int.h: the step operations of a recurrent program in integers.
+
+   One kernel per operation, the same for every model, and the same bits on every processor: with the DSP instructions
+   of Armv7E-M and Armv8-M, with Helium, or in plain C (-DHISS_PORTABLE). No malloc, no stdio, no recursion, no float, no
+   libm, no data of its own: all state is the caller's.
+
+   Names:   u, x input;  y output;  H channels;  N modes per channel;  K taps.  Matrices are row-major.
+   Formats: a value of f fractional bits stands for its integer times 2^-f. Values are int16, states int32 or int16.
+   Shifts:  x 2^-shift rounds half up, (x + 2^(shift-1)) >> shift; a negative one goes left. What becomes a value
+            saturates to int16. Sums and states do not: the exporter has proven that they fit.
+   y may be the same array as an elementwise kernel's input; elsewhere the arrays must not overlap. */
+
+#ifndef HISS_INT_H
+#define HISS_INT_H
+
+#include "hiss_base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Tare of n samples.  mean 2^-4 is their mean once it stands; until then mean n + rest is their sum. `seen` of them
+   were measured before this one. */
+void hiss_tare_s16(int32_t *mean, uint16_t *rest, const int16_t *x, uint16_t seen, uint16_t samples, size_t n);
+void hiss_tare_s32(int32_t *mean, uint16_t *rest, const int32_t *x, uint16_t seen, uint16_t samples, size_t n);
+/* z = (clip(2^4 x - mean, lo, hi) - offset) 2^-shift.   mean may be NULL. */
+void hiss_input_s16(int16_t *z, const int16_t *x, const int32_t *mean, const int32_t *offset, const int32_t *lo,
+                    const int32_t *hi, const int8_t *shift, size_t n);
+void hiss_input_s32(int16_t *z, const int32_t *x, const int32_t *mean, const int32_t *offset, const int32_t *lo,
+                    const int32_t *hi, const int8_t *shift, size_t n);
+
+/* One term W x of a sum,  W: (rows, columns). */
+typedef struct {
+    const int8_t *weight;
+    const int16_t *x;
+    size_t columns;
+} hiss_term_s8_t;
+typedef struct {
+    const int16_t *weight;
+    const int16_t *x;
+    size_t columns;
+} hiss_term_s16_t;
+
+/* Affine.  y = (bias + sum_i W_i x_i) 2^-shift, a shift a row.   wide: a sum may need more than 32 bits. */
+void hiss_affine_s8(int16_t *y, const hiss_term_s8_t *terms, size_t n_terms, const int32_t *bias, const int8_t *shift,
+                    size_t rows);
+void hiss_affine_s16(int16_t *y, const hiss_term_s16_t *terms, size_t n_terms, const int32_t *bias, const int8_t *shift,
+                     size_t rows);
+void hiss_affine_wide_s16(int16_t *y, const hiss_term_s16_t *terms, size_t n_terms, const int64_t *bias,
+                          const int8_t *shift, size_t rows);
+
+/* Diagonal.  h <- h - d h + u,  d = 1 - a;   y = Re(sum c h) + feed u.   d, c, h: (H, N) complex as pairs (re, im), of c
+   (re, -im). `shifts`: of the products with Re d and Im d, 4 bits each, 13 more than what they say. `drive`: the shift
+   of u, one a channel (s32) or one a mode (s16). A product with an int32 state drops its low 16 bits first. */
+void hiss_diagonal_step_s32(int32_t *h, const int16_t *d, const uint8_t *shifts, const int8_t *drive, const int16_t *u,
+                            size_t channels, size_t modes);
+void hiss_diagonal_read_s32(int16_t *y, const int32_t *h, const int16_t *c, const int16_t *feed, const int8_t *shift,
+                            const int16_t *u, size_t channels, size_t modes);
+void hiss_diagonal_step_s16(int16_t *h, const int16_t *d, const uint8_t *shifts, const int8_t *drive, const int16_t *u,
+                            size_t channels, size_t modes);
+void hiss_diagonal_read_s16(int16_t *y, const int16_t *h, const int16_t *c, const int16_t *feed, const int8_t *shift,
+                            const int16_t *u, size_t channels, size_t modes);
+
+/* Fir.  y = (bias + t_0 u + sum_{k=1..past} t_k u_{-k}) 2^-shift.   taps: (K, H), present sample first;
+   history: (K-1, H) ring. `at` is the row where the ring takes its next sample, `past` how many of the samples before
+   this one count. */
+void hiss_fir_s8(int16_t *y, const int16_t *history, const int8_t *taps, const int32_t *bias, const int8_t *shift,
+                 const int16_t *u, size_t channels, size_t n_taps, size_t at, size_t past);
+void hiss_fir_s16(int16_t *y, const int16_t *history, const int16_t *taps, const int32_t *bias, const int8_t *shift,
+                  const int16_t *u, size_t channels, size_t n_taps, size_t at, size_t past);
+
+/* Delay.  history: (rows, width) ring, `at` its next row.   delay: y_i = u_{-ages_i}[channels_i];
+   lags: the whole row for each age in turn;   start: the past before the first sample is the first sample.
+   push: at the end of a step u takes its place in the ring (of a Fir too). */
+void hiss_delay_s16(int16_t *y, const int16_t *history, const uint16_t *ages, const uint16_t *channels, size_t n,
+                    size_t rows, size_t width, size_t at);
+void hiss_lags_s16(int16_t *y, const int16_t *history, const uint16_t *ages, size_t n_ages, size_t rows, size_t width,
+                   size_t at);
+void hiss_delay_start_s16(int16_t *history, const int16_t *u, size_t rows, size_t width);
+void hiss_push_s16(int16_t *history, const int16_t *u, size_t width, size_t at);
+
+/* Selective.  h <- h - (1 - exp(-D a)) h + D B u;   y = h C + feed u.   h, a: (H, N);  D, u, feed: (H,);  B, C: (N,).
+   A negative D counts as 0. `frac`: fractional bits of D a; shifts a channel: of D B u, of feed u, and of the sum. */
+void hiss_selective_step_s16(int32_t *h, const int16_t *a, const int8_t *frac, const int8_t *drive, const int16_t *delta,
+                             const int16_t *b, const int16_t *u, size_t channels, size_t modes);
+void hiss_selective_read_s16(int16_t *y, const int32_t *h, const int16_t *c, const int16_t *feed, const int8_t *direct,
+                             const int8_t *shift, const int16_t *u, size_t channels, size_t modes);
+
+/* Map.  y = function(x), elementwise; x has `frac` fractional bits (0 to 24; exp: 1 to 24), y has `out`.
+   Tables of |x| with linear interpolation; errors stand beside the tables. */
+void hiss_gelu_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n);
+void hiss_silu_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n);
+void hiss_softplus_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n);
+void hiss_sigmoid_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n);
+void hiss_tanh_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n);
+void hiss_exp_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n);
+void hiss_relu_s16(int16_t *y, const int16_t *x, int shift, size_t n);
+void hiss_clip_s16(int16_t *y, const int16_t *x, int16_t lo, int16_t hi, int shift, size_t n);
+
+/* Norm.  y = (gain w + bias) 2^-shift, w = v / sqrt(sum v^2 + eps) in units of 2^-frac;
+   layer: v = n x - sum x;   rms: v = x. */
+void hiss_norm_layer_s16(int16_t *y, const int16_t *x, const int16_t *gain, const int32_t *bias,
+                         const int8_t *shift, int64_t eps, int frac, size_t n);
+void hiss_norm_rms_s16(int16_t *y, const int16_t *x, const int16_t *gain, const int32_t *bias,
+                       const int8_t *shift, int64_t eps, int frac, size_t n);
+
+/* Add.  y = (2^up_a a + 2^up_b b) 2^-shift, or minus b.   A longer sum: its terms go into sum one by one. */
+void hiss_add_s16(int16_t *y, const int16_t *a, int up_a, const int16_t *b, int up_b, int shift, size_t n);
+void hiss_sub_s16(int16_t *y, const int16_t *a, int up_a, const int16_t *b, int up_b, int shift, size_t n);
+void hiss_sum_s16(int64_t *sum, const int16_t *x, int up, int sign, size_t n);
+void hiss_sum_end_s16(int16_t *y, const int64_t *sum, int shift, size_t n);
+/* Mul.  y = a b 2^-shift. */
+void hiss_mul_s16(int16_t *y, const int16_t *a, const int16_t *b, int shift, size_t n);
+void hiss_copy_s16(int16_t *y, const int16_t *x, size_t n);
+void hiss_zero_s16(int16_t *y, size_t n);
+void hiss_zero_s32(int32_t *y, size_t n);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
