@@ -20,7 +20,7 @@ from hiss.recording import Recording, check_channels, choose_inputs, choose_targ
 
 Floats = NDArray[np.floating[Any]]
 Estimator = Callable[[Floats], Floats]
-"""Tared samples (W, T, C), each from fresh state -> estimates (W, T // period, D)."""
+"""Tared samples (W, T, C), each from fresh state -> estimates (W, T // period, D), or fewer: those that came out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +49,7 @@ def estimator(program: Program, dtype: Any = np.float32) -> Estimator:
     """The program over samples that are tared already."""
     cast = interpreter.cast(program, dtype)
 
-    def estimate(x: Floats) -> Floats:
-        state = interpreter.init_state(cast, x.shape[:-2])
-        state["tare.left"] = np.array(0)
-        return sequence.run(cast, state, x)[0]
-
-    return estimate
+    return lambda x: sequence.predict(cast, x, tared=True)
 
 
 def ready(program: Program, recordings: Seq[Recording]) -> list[Recording]:
@@ -116,12 +111,14 @@ def _read(r: Recording, period: int) -> tuple[Floats, NDArray[np.bool_]]:
 
 
 def _pooled(pieces: Seq[tuple[Recording, Floats, NDArray[np.bool_], Floats]]) -> Scored:
-    if not any(valid.any() for _, _, valid, _ in pieces):
+    if not any(valid[: len(e)].any() for _, _, valid, e in pieces):
         raise RecordingError("no estimate falls on a valid sample: nothing to score")
     times, offset = [], 0.0
-    for r, y, _, _ in pieces:
+    for r, y, _, estimates in pieces:
         step = r.duration_s / max(1, len(r) - 1) * (len(r) / max(1, len(y)))
-        times.append(offset + step * (1 + np.arange(len(y))))
-        offset = float(times[-1][-1])
-    _, ys, valids, estimates = zip(*pieces, strict=True)
+        times.append(offset + step * (1 + np.arange(len(estimates))))
+        offset += step * len(y)
+    # what a spread program would say of the last chunks has not come out yet
+    out = [(y[: len(e)], valid[: len(e)], e) for _, y, valid, e in pieces]
+    ys, valids, estimates = zip(*out, strict=True)
     return Scored(np.concatenate(times), np.concatenate(ys), np.concatenate(estimates), np.concatenate(valids))

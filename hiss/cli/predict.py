@@ -42,9 +42,9 @@ def command(model: Path, file: Path, out: Path | None, trial: str | None, rate_h
         at_rate = model_inputs(recording, program).resampled(program.rate_hz)
         y = program.predict(at_rate.x)
         if not len(y):
-            n = program.tare + program.period
+            n = program.tare + program.period + program.latency
             click.echo(f"{recording.name}: {len(at_rate)} samples; the first estimate takes {n}", err=True)
-        ends = at_rate.t[program.tare + program.period - 1 :: program.period]
+        ends = at_rate.t[program.tare + program.period - 1 :: program.period][: len(y)]
         rows += [
             [recording.name, f"{t:.6f}", *(f"{v:.9g}" for v in estimate)] for t, estimate in zip(ends, y, strict=True)
         ]

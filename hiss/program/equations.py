@@ -18,26 +18,37 @@ WRITTEN_OUT = 12
 
 
 def equations(program: Program) -> str:
-    """All stages, top to bottom. x[-a] is x as it was a steps before; h' is the state after the step."""
+    """All stages, top to bottom. x[-a] is x as it was a steps before; h' is the state after the step.
+
+    Of a spread program: in which step of the next chunk an op waits for its turn.
+    """
     width, rate = program.widths, program.rate_hz
     lines = [
         f"x: {_names(port.name for port in program.inputs)} at {rate:g} Hz",
         f"y: {_names(f'{port.name} [{port.unit}]' if port.unit else port.name for port in program.outputs)} "
-        f"at {rate / program.period:g} Hz",
+        f"at {rate / program.period:g} Hz"
+        + (f", {program.latency} samples after the one that they belong to" if program.latency else ""),
     ]
     for index, stage in enumerate(program.stages):
         rows = [(op, "every") for op in stage.every] + [(op, "last") for op in stage.last]
         lines.append(f"\nstage {index}: {rate:g} steps a second, hands on every {_ordinal(stage.period)}")
         when = ""
         for op, now in rows:
-            if now != when:
-                when = now
-                lines.append("  on every step:" if now == "every" else f"  on the last of {stage.period} steps:")
+            said = "  on every step" if now == "every" else f"  on the last of {stage.period} steps"
+            said += "" if op.out not in (program.slots or {}) else _slot(program, op.out)
+            if said != when:
+                when = said
+                lines.append(f"{said}:")
             name = f"{op.out} ({width[op.out]})"
             lines += [f"    {name:<22} = {text}" for text in _lines(op, program)]
         lines.append(f"  hands {', '.join(stage.hands)}")
         rate /= stage.period
     return "\n".join(lines)
+
+
+def _slot(program: Program, name: str) -> str:
+    assert program.slots is not None
+    return f", in step {program.slots[name] + 1} of the next {program.latency}"
 
 
 def _ordinal(n: int) -> str:

@@ -147,9 +147,10 @@ class Loop:
             self._event(Event("tare", "done: the mean at rest is taken off from here on"))
         if y is None:
             return
-        t = self._timeline.origin_s + k / self._rate_hz
+        of = k - stepper.program.latency  # a reset takes what was pending, so that sample lies behind it
+        t = self._timeline.origin_s + of / self._rate_hz
         latency_ns = time.monotonic_ns() - arrival_ns
-        estimate = Estimate(t, self._seq_before + k, y, latency_ns, tuple(dict.fromkeys(self._flags)))
+        estimate = Estimate(t, self._seq_before + of, y, latency_ns, tuple(dict.fromkeys(self._flags)))
         self._flags.clear()
         self.summary.estimates += 1
         for sink in self.sinks:
@@ -210,8 +211,9 @@ class Loop:
 
 def _model_text(program: Program) -> str:
     outputs = ", ".join(f"{p.name} ({p.unit})" if p.unit else p.name for p in program.outputs)
-    every_s = program.period / program.rate_hz
-    return f" -> {len(program.inputs)} channels at {program.rate_hz:g} Hz -> {outputs} every {every_s:g} s"
+    every_s, later_s = program.period / program.rate_hz, program.latency / program.rate_hz
+    later = f", {later_s:g} s after their sample" if later_s else ""
+    return f" -> {len(program.inputs)} channels at {program.rate_hz:g} Hz -> {outputs} every {every_s:g} s{later}"
 
 
 def _not_finite(stepper: Steps, x: npt.NDArray[np.float32]) -> str:

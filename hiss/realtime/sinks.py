@@ -24,7 +24,8 @@ from hiss.recording import Channel
 class Estimate:
     """What the model said, and of when.
 
-    t: s, of the sample that completed it; the wall clock for a live stream, the data's own time for a recording
+    t: s, of the sample that it belongs to, which is the newest one unless the program is spread (Program.latency);
+        the wall clock for a live stream, the data's own time for a recording
     seq: index of that sample at the program's rate, from the stream's first (seq / rate_hz = s since the start)
     y: (n_outputs,);  latency_ns: from the read of the bytes to here;  flags: kinds of events since the last estimate
     """
