@@ -15,6 +15,7 @@ from hiss.engines.emulator import Emulator, usual_input
 from hiss.engines.firmware import Firmware
 from hiss.engines.host_core import HostCore
 from hiss.engines.qemu import QemuCore
+from hiss.engines.stack import stack_bytes
 from hiss.engines.toolchains import linked_sizes
 from hiss.engines.trace import NONE, RESET, TARE, differing_bits, first_difference, live_bytes
 from hiss.errors import ExportError
@@ -199,3 +200,36 @@ def test_bad_samples_actions_and_cores_are_refused(firmware):
     whole = replace(firmware, x_type="int16_t")
     with pytest.raises(ValueError, match="whole numbers are expected"):
         whole.samples(np.full((1, firmware.inputs), 40000))
+
+
+@pytest.mark.parametrize("core", ["m0", "m4f", "rv32imc"])
+def test_stated_stack_bounds_the_painted_one(core, program, firmware, samples):
+    """From the compiler's figures and the calls in the image; the deepest chain runs, or one not far from it."""
+    present(core, "gcc")
+    bound = stack_bytes(firmware, core)
+    run = Emulator.of(firmware, core, compiler="gcc")
+    run.tare()
+    used = run.stack_bytes(samples[0])
+    assert bound.bytes == sum(size for _, size in bound.chain)
+    assert bound.chain[0][0] == "drawn_step"
+    assert bound.bytes >= used > bound.bytes * 0.75
+
+
+def test_stated_stack_bounds_the_painted_one_on_avr(firmware, samples):
+    core = open_core(present("atmega328p"), firmware)
+    used, bound = core.run(*samples).stack, stack_bytes(firmware, "atmega328p").bytes
+    assert bound >= used > bound * 0.75
+
+
+def test_stack_without_a_bound_is_refused(program, tmp_path):
+    """Planted: a function of the model that calls itself."""
+    present("m4f", "gcc")
+    export_c(program, tmp_path, "drawn")
+    source = tmp_path / "drawn.c"
+    body = "{ if (--*n) { drawn_loop(n); ++*n; } }"
+    endless = f"void drawn_loop(volatile int *n);\nvoid drawn_loop(volatile int *n) {body}\n"
+    text = source.read_text().replace("bool drawn_step(", f"{endless}bool drawn_step(", 1)
+    begin = text.index("{", text.index("bool drawn_step(")) + 1
+    source.write_text(f"{text[:begin]}\n    volatile int n = 3;\n    drawn_loop(&n);{text[begin:]}")
+    with pytest.raises(ExportError, match="drawn_loop calls drawn_loop: recursion"):
+        stack_bytes(Firmware.of(program, tmp_path, "drawn"), "m4f")
