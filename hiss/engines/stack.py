@@ -62,6 +62,8 @@ def stack_bytes(firmware: Firmware, core: str, optimize: str = "-O2", function: 
     for name, held in code.items():
         if name.split(".")[0] in stated:
             held.frame, held.runs_into = stated[name.split(".")[0]], set()
+        else:
+            held.calls.discard(name)  # parts of a library function that call one another
     chain = _deepest(f"{firmware.name}_{function}", code, ())
     return Stack(sum(size for _, size in chain), chain)
 
