@@ -13,6 +13,7 @@ from hiss.engines.numpy_steps import Steps, TailSteps, planned
 from hiss.errors import ProgramError
 from hiss.program import Program, interpreter
 from hiss.program import ops as o
+from hiss.program.tail import copies
 
 
 class Stepper:
@@ -34,7 +35,7 @@ class Stepper:
         plan = planned(cast) if cast.slots is not None else None
         stages = [plan.head] if plan else [fused(stage) for stage in cast.stages]
         ops = plan.ops if plan else [op for stage in stages for op in stage.ops]
-        names = plan.names if plan else {}
+        names = copies(cast) if plan else {}
         self._values = Buffers(ops, cast.widths | {copy: cast.widths[name] for name, copy in names.items()}, real)
         self._parts = {op.out: part(op, self._values) for op in ops if not isinstance(op, o.Input)}
         self._stages = [Steps(stage, self._parts) for stage in stages]

@@ -13,6 +13,7 @@ from hiss.engines.numpy_ops import Action, Part
 from hiss.engines.numpy_plan import fused, fused_ops
 from hiss.program import Program, Stage
 from hiss.program import ops as o
+from hiss.program.tail import with_copies
 
 Parts = dict[str, Part]
 Ops = tuple[o.Op, ...]
@@ -47,15 +48,10 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
-    """A spread program for the stepper.
-
-    head: stage 0 without what waits, its values copied to `held.<value>` for the slots that read them
-    slots: the pieces of each slot, which read those;  names: value of stage 0 -> its copy
-    """
+    """A spread program for the stepper: stage 0 without what waits, and the pieces of each slot."""
 
     head: Stage
     slots: tuple[tuple[Piece, ...], ...]
-    names: dict[str, str]
 
     @property
     def ops(self) -> list[o.Op]:
@@ -66,22 +62,22 @@ class Plan:
 
 def planned(program: Program) -> Plan:
     """Gates become one product where their parts stand in one slot."""
-    tail = program.tail
-    names = {name: f"held.{name}" for name in tail.takes}
-    copies = tuple(o.Add(copy, (name,), (1,)) for name, copy in names.items())
-    head = fused(dataclasses.replace(tail.head, last=tail.head.last + copies, hands=()))
-    waiting = [o.renamed(d.op, names) for slot in tail.slots for d in slot]
-    readers = Counter([*program.stages[-1].hands, *(name for op in waiting for name in op.reads)])
+    view, tail = with_copies(program), program.tail
+    waiting = {op.out: op for _, _, op in view.ops() if op.out in (program.slots or {})}
+    first = view.stages[0]
+    now = tuple(op for op in first.last if op.out not in waiting)
+    readers = Counter([*view.stages[-1].hands, *(name for op in waiting.values() for name in op.reads)])
+    head = dataclasses.replace(first, last=now, hands=tuple(readers))
 
     def pieces(slot: int) -> Iterable[Piece]:
         for index in range(len(program.stages)):
             own = [d for d in tail.slots[slot] if d.stage == index]
-            every, last = (tuple(o.renamed(d.op, names) for d in own if d.each is each) for each in (True, False))
+            every, last = (tuple(waiting[d.op.out] for d in own if d.each is each) for each in (True, False))
             pushes = tuple(d.op for d in tail.pushes[slot] if d.stage == index)
             if own or pushes:
                 yield Piece(index, fused_ops(every, readers), fused_ops(last, readers), pushes)
 
-    return Plan(head, tuple(tuple(pieces(slot)) for slot in range(program.stages[0].period)), names)
+    return Plan(fused(head), tuple(tuple(pieces(slot)) for slot in range(first.period)))
 
 
 class TailSteps:

@@ -98,6 +98,35 @@ def last_reads(program: Program, reading: dict[str, int]) -> dict[str, int]:
     return until | dict.fromkeys(program.stages[-1].hands, program.stages[0].period - 1)
 
 
+def copies(program: Program) -> dict[str, str]:
+    """Values that stage 0 makes on every step and the tail reads -> the name of the copy that is kept for it."""
+    return {op.out: f"held.{op.out}" for op in program.stages[0].every if op.out in program.tail.takes}
+
+
+def with_copies(program: Program) -> Program:
+    """A spread program as a plain one in which all that is kept has a name: the tail reads copies (Add of one value).
+
+    Stage 0's `last` is: what does not wait, the copies, what waits. What slots there are, `program` says.
+    """
+    names, (first, *rest) = copies(program), program.stages
+    made = tuple(o.Add(copy, (name,), (1,)) for name, copy in names.items())
+    now = program.tail.head.last
+
+    def renamed(ops: tuple[o.Op, ...]) -> tuple[o.Op, ...]:
+        return tuple(o.renamed(op, names) for op in ops)
+
+    def handed(stage: Stage) -> tuple[str, ...]:
+        return tuple(names.get(name, name) for name in stage.hands)
+
+    waiting = renamed(tuple(op for op in first.last if op not in now))
+    head = dataclasses.replace(first, last=now + made + waiting, hands=handed(first))
+    stages = [dataclasses.replace(s, every=renamed(s.every), last=renamed(s.last), hands=handed(s)) for s in rest]
+    formats = program.formats
+    if formats is not None:
+        formats = {**formats, **{copy: {"out": formats[name]["out"]} for name, copy in names.items()}}
+    return dataclasses.replace(program, stages=(head, *stages), formats=formats, slots=None)
+
+
 def check_slots(program: Program) -> None:
     """Raise ProgramError where slots do not fit the ops, or where there is nothing to spread."""
     if program.slots is None:
