@@ -24,6 +24,9 @@ OPS_VERSION = 2
 
 _FUNCTIONS = ("reset", "tare", "taring", "ready", "step", "selftest", "measure", "start")
 
+EMITTERS = {"f32": kernels.EMIT, "s16": integer_kernels.EMIT}
+"""Suffix of the kernels -> what writes their calls, by op."""
+
 _LOCALS = ("self", "x", "y", "phase", "complete", "i", "terms", "sum")
 
 
@@ -275,8 +278,7 @@ def _actions(actions: tuple[Action, ...], context: Context) -> Lines:
 
 def _emit(action: Action, context: Context) -> Lines:
     """The C lines of one action, the equation first."""
-    readers = integer_kernels.EMIT if context.numbers.whole else kernels.EMIT
-    lines = readers[type(action.op)](action.op, action.kind, context)
+    lines = EMITTERS[context.numbers.suffix][type(action.op)](action.op, action.kind, context)
     return [comment(line[3:-3]) if line.startswith("/* ") else line for line in lines]
 
 
