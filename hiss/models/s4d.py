@@ -86,6 +86,7 @@ class S4DKernel(nn.Module):
         self.a_imag = nn.Parameter(a.imag.float().repeat(d_model, 1))
         self.c = nn.Parameter(torch.view_as_real(c * b).float())
         self.d = nn.Parameter(torch.randn(d_model))
+        self.rounding: nn.Module = nn.Identity()  # of the taps: training for integers puts its grid here
 
     def _modes(self) -> tuple[Tensor, Tensor]:
         """A (H, M) complex and dt (H, 1)."""
@@ -108,7 +109,8 @@ class S4DKernel(nn.Module):
         left = torch.cat((coarse.real, -coarse.imag), 1).transpose(1, 2)  # (H, outer, 2M)
         right = torch.cat((fine.real, fine.imag), 1)  # (H, 2M, inner)
         taps = torch.bmm(left, right).flatten(1)[:, :length]
-        return torch.cat(((taps[:, 0] + self.d)[:, None], taps[:, 1:]), 1)
+        rounded: Tensor = self.rounding(torch.cat(((taps[:, 0] + self.d)[:, None], taps[:, 1:]), 1))
+        return rounded
 
     def sequence(self, u: Tensor) -> Tensor:
         """Causal convolution over long sequences by FFT: u (H, B, T) -> y (H, B, T)."""

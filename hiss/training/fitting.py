@@ -36,6 +36,7 @@ from hiss.models.arnet import ARNet, ARNetModel
 from hiss.models.residual import Residual, ResidualModel
 from hiss.recording import Recording, check_channels, choose_inputs, choose_targets
 from hiss.training.base import fit_base, honest_shift, mean_square
+from hiss.training.grids import Grids, attach
 from hiss.training.learner import Frame, Learner
 from hiss.training.loop import Progress, run_loop
 from hiss.training.options import TrainOptions
@@ -72,6 +73,7 @@ def fit(
     progress: bool = True,
     resume: bool = False,
     start: Run | None = None,
+    grids: Grids | None = None,
     about: dict[str, Any] | None = None,
 ) -> Run:
     """Train `model` (a spec: Residual, Hierarchical, Flat or ARNet) to estimate `target` and give the Run.
@@ -80,10 +82,14 @@ def fit(
     inputs: names or patterns of the channels to estimate from, none = all that are not targets.
     rate_hz: sample rate to train at, None = that of the recordings; tare: samples at the start of each recording whose
     mean is taken off, None = as they are. out: directory for checkpoints, needed to resume. start: a Run to fine-tune;
-    its model and scaling are kept, `model` is then ignored. about: plain data to keep in run.json.
+    its model and scaling are kept, `model` is then ignored. grids: bits of the rows of weights by the name of the
+    parameter: `start` then learns to say with weights of so many bits what it says now (its base stays as it is).
+    about: plain data to keep in run.json.
 
     Raises TrainingError, RecordingError, HissError; KeyboardInterrupt after the last checkpoint was kept.
     """
+    if grids and start is None:
+        raise ValueError("grids are for fine-tuning: give the run to start from (start)")
     options = options or TrainOptions()
     say: Say = Progress(progress).say
     inputs = list(inputs if start is None else start.provenance.get("inputs", ()))
@@ -102,13 +108,13 @@ def fit(
         period=spec.period,
         channels=recordings[0].channels,
         targets=recordings[0].targets,
-        provenance=_provenance(recordings, held, options, seed, start) | {"inputs": inputs},
+        provenance=_provenance(recordings, held, options, seed, start) | {"inputs": inputs} | _bits_of(grids),
         about=about or {},
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return _fitted(
-            run, data, options, Path(out) if out else None, seed, _device(device), progress, resume, start, say
+            run, data, options, Path(out) if out else None, seed, _device(device), progress, resume, start, grids, say
         )
 
 
@@ -122,15 +128,19 @@ def _fitted(
     progress: bool,
     resume: bool,
     start: Run | None,
+    grids: Grids | None,
     say: Say,
 ) -> Run:
     kept = start.module if start else None
-    base, strength = _base(run, data, options, kept, say)
+    base, strength = _base(run, data, options, kept, say) if not grids else (getattr(kept, "base", None), np.inf)
     spec = run.spec
     if isinstance(spec, ARNet) or (isinstance(spec, Residual) and spec.correction is None):
         return _finished(run, base, None, out)
     options = options.settled(base is not None)
-    learner = _learner(run, data, base, strength, options, device, kept)
+    if grids:
+        learner = _imitator(data, base, options, device, kept, grids)
+    else:
+        learner = _learner(run, data, base, options, device, kept)
 
     def save() -> None:
         _finished(run, base, learner.plain_network(), out)
@@ -140,7 +150,7 @@ def _fitted(
         return _finished(run, None, best, out)
     alone = mean_square(base, data.val)
     both = mean_square(ResidualModel(run.spec, base, best), data.val)  # type: ignore[arg-type]
-    if both > alone * (1 - options.min_gain) ** 2:
+    if both > alone * (1 - options.min_gain) ** 2 and not grids:
         say(f"the correction is dropped: with it the validation error is {both**0.5:.4f}, without {alone**0.5:.4f}")
         run.spec = Residual(base=base.spec, correction=None)
         return _finished(run, base, None, out)
@@ -189,7 +199,6 @@ def _learner(
     run: Run,
     data: Data,
     base: ARNetModel | None,
-    strength: float,
     options: TrainOptions,
     device: torch.device,
     kept: nn.Module | None,
@@ -205,6 +214,24 @@ def _learner(
         nn.init.zeros_(network.output_layer().bias)
         scale = _residual_size(data, base)
     return Learner(network, Frame(base, _decorrelation(data, options), scale), options, device)
+
+
+def _imitator(
+    data: Data,
+    base: ARNetModel | None,
+    options: TrainOptions,
+    device: torch.device,
+    kept: nn.Module | None,
+    grids: Grids,
+) -> Learner:
+    """A copy of the network with its weights on grids, which learns to say what the network says."""
+    teacher = getattr(kept, "correction", kept)
+    if teacher is None or isinstance(teacher, ARNetModel):
+        raise TrainingError("the run is linear in its samples: its weights are int16 always, there is nothing to tune")
+    network = copy.deepcopy(teacher).requires_grad_(True)
+    attach(network, {name.removeprefix("correction."): bits for name, bits in grids.items()}, data.scaling.y_std)
+    frame = Frame(base, None, torch.ones(len(data.scaling.y_mean)), copy.deepcopy(teacher))
+    return Learner(network, frame, options, device)
 
 
 def _residual_size(data: Data, base: ARNetModel) -> torch.Tensor:
@@ -304,6 +331,11 @@ def _provenance(
         "val": [_of(r) for r in val],
         "from": None if start is None else start.provenance,
     }
+
+
+def _bits_of(grids: Grids | None) -> dict[str, Any]:
+    """Which weights learned on a grid, and of how many bits."""
+    return {"quantize_aware": {name: sorted(set(bits)) for name, bits in grids.items()}} if grids else {}
 
 
 def _of(recording: Recording) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from hiss.dataset import Batch
 from hiss.errors import TrainingError
+from hiss.training.grids import settled
 from hiss.training.options import TrainOptions
 
 Tensors = dict[str, Any]
@@ -26,11 +27,15 @@ Tensors = dict[str, Any]
 
 @dataclass(frozen=True)
 class Frame:
-    """What stays fixed around the network while it learns."""
+    """What stays fixed around the network while it learns.
+
+    teacher: the network as it was before its weights went on a grid; what it says is then learned, not the targets.
+    """
 
     base: nn.Module | None
     decorrelate: Tensor | None  # (F, F)
     scale: Tensor  # (D,)
+    teacher: nn.Module | None = None
 
 
 class Learner:
@@ -38,7 +43,8 @@ class Learner:
 
     def __init__(self, network: nn.Module, frame: Frame, options: TrainOptions, device: torch.device):
         self.options, self.device = options, device
-        self.network = network.to(device).train()
+        self.teacher = None if frame.teacher is None else frame.teacher.to(device).eval()
+        self.network = network.to(device).train(self.teacher is None)  # who imitates has no use for dropout
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.base = None if frame.base is None else frame.base.to(device).eval()
         self.decorrelate = None if frame.decorrelate is None else frame.decorrelate.to(device)
@@ -54,15 +60,21 @@ class Learner:
             group["lr"] = peak * factor
         x, y, valid = (torch.from_numpy(a).to(self.device) for a in (batch.x, batch.y, batch.valid))
         shown = x if batch.shift is None else torch.from_numpy(batch.shifted).to(self.device)
-        with (
-            torch.no_grad()
-        ):  # the base is asked without the shift: the network is to ignore it, not to undo the base's
-            wanted = (y if self.base is None else y - self.base(x)) / self.scale
+        wanted = self._wanted(x, y, shown)
         loss = ((self.network(self._columns(shown)) - wanted) ** 2)[valid].mean() if valid.any() else None
         if loss is not None:
             self._descend(loss)
         self.step += 1
         return math.nan if loss is None else float(loss.detach())
+
+    @torch.no_grad()
+    def _wanted(self, x: Tensor, y: Tensor, shown: Tensor) -> Tensor:
+        """What the network is to say when it is shown `shown`."""
+        if self.teacher is not None:
+            wanted: Tensor = self.teacher(self._columns(shown))
+            return wanted
+        # the base is asked without the shift: the network is to ignore it, not to undo the base's
+        return (y if self.base is None else y - self.base(x)) / self.scale
 
     def _descend(self, loss: Tensor) -> None:
         if not torch.isfinite(loss):
@@ -93,8 +105,9 @@ class Learner:
         return float((error[batch.valid].astype(np.float64) ** 2).mean())
 
     def plain_network(self) -> nn.Module:
-        """The averaged network with P and scale folded in, on the CPU."""
-        network: Any = copy.deepcopy(self.average).cpu()
+        """The averaged network with P, scale and the grids of its weights folded in, on the CPU."""
+        plain = copy.deepcopy(self.average) if self.teacher is None else settled(self.average, self.teacher)
+        network: Any = plain.cpu()
         with torch.no_grad():
             if self.decorrelate is not None:
                 first = network.input_layer()

@@ -1,0 +1,49 @@
+"""Which parameters of a model become the weights of which values: formats in the words of training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import nn
+
+from hiss.errors import FoldError
+from hiss.models import FlatModel, HierarchicalModel, S4DStack
+from hiss.program import Program
+from hiss.program import ops as o
+
+Grids = dict[str, list[int]]
+
+
+def weight_grids(module: nn.Module, program: Program, bits: Mapping[str, int]) -> Grids:
+    """Parameter -> bits of each row, for the weights that gradient descent fits.
+
+    program: what `module` was folded to;  bits: value -> bits of its weights. The embedding and the linear base are
+    left out, as they read samples and have 16 bits. Raises FoldError where nothing is left.
+    """
+    inner: Any = getattr(module, "correction", module)
+    if not isinstance(inner, FlatModel | HierarchicalModel):
+        raise FoldError("the model is linear in its samples: its weights are int16 always, there is nothing to tune")
+    at = "correction." if inner is not module else ""
+    last = program.stages[-1].hands[0]
+    output = "correction" if "correction" in bits else last
+    grids: Grids = {}
+    if isinstance(inner, FlatModel):
+        grids |= dict(_stack("net", inner.net, program, bits))
+        grids["net.decode.weight"] = [bits[output]] * inner.output_layer().out_features
+    else:
+        grids |= dict(_stack("low", inner.low, program, bits))
+        grids |= dict(_stack("high", inner.high, program, bits))
+        grids["low.decode.weight"] = [bits["low.out"]] * inner.high.d_model
+        grids["head.weight"] = [bits[output]] * inner.output_layer().out_features
+    return {at + name: rows for name, rows in grids.items()}
+
+
+def _stack(name: str, stack: S4DStack, program: Program, bits: Mapping[str, int]) -> Iterator[tuple[str, list[int]]]:
+    """The mixes of a stack, and the taps of those recurrences that became filters."""
+    filters = {op.out for _, _, op in program.ops() if isinstance(op, o.Fir)}
+    for i in range(len(stack.layers)):
+        value, width = f"{name}.{i}", stack.d_model
+        yield f"{name}.layers.{i}.mix.weight", [bits[f"{value}.mix"]] * width + [bits[f"{value}.gate"]] * width
+        if f"{value}.ssm" in filters:
+            yield f"{name}.layers.{i}.ssm.taps", [bits[f"{value}.ssm"]] * width
