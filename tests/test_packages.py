@@ -27,8 +27,9 @@ from hiss.engines.host_compiler import STRICT, run_compiler
 from hiss.errors import ExportError
 from hiss.firmware_export.c import Model
 from hiss.firmware_export.packages import KINDS, About, export_package, make_package, package_texts
-from hiss.program import Port, Program, Stage
+from hiss.program import Port, Program, Stage, integer
 from hiss.program import ops as o
+from hiss.quantization import quantized
 
 
 def fingertip() -> Program:
@@ -43,7 +44,19 @@ def fingertip() -> Program:
     return Program(inputs, outputs, 50.0, (Stage(5, (z, past), (force,), ("force",)),), {"made": "2026-11-24"})
 
 
-PROGRAMS = {"fingertip": fingertip(), "untared": every_position(tare=0), "random": random_program(3, tare=2)}
+def integers(program: Program, step: float = 1.0) -> Program:
+    """The program quantized for a converter that counts in steps of `step`."""
+    return quantized(program, [readings(program, 600).astype(np.float32) * step])[0]
+
+
+def counts(program: Program, x: np.ndarray) -> np.ndarray:
+    """The samples as the exported step takes them: what they are, or whole numbers of steps."""
+    return x if program.formats is None else integer.samples(program, x.astype(np.float32))
+
+
+def fed(program: Program, x: np.ndarray) -> str:
+    """Samples as text for the standard input of an example."""
+    return " ".join(map(str, counts(program, x).ravel()))
 
 
 def readings(program: Program, steps: int) -> np.ndarray:
@@ -51,8 +64,19 @@ def readings(program: Program, steps: int) -> np.ndarray:
     return np.random.default_rng(5).integers(-90, 100, (steps, len(program.inputs)))
 
 
+PROGRAMS = {
+    "fingertip": fingertip(),
+    "untared": every_position(tare=0),
+    "random": random_program(3, tare=2),
+    "fingertip in integers": integers(fingertip()),
+    "untared in integers": integers(every_position(tare=0), step=0.25),
+}
+
+
 def expected(program: Program, x: np.ndarray, tare_at: int | None = None) -> np.ndarray:
-    """(m, D) of the stepper."""
+    """(m, D) of the stepper, or of the integer definition."""
+    if program.formats is not None:
+        return program.predict(x.astype(np.float32))
     stepper, estimates = Stepper(program), []
     for i, sample in enumerate(x.astype(np.float32)):
         if i == tare_at:
@@ -67,6 +91,15 @@ def estimates_of(text: str, outputs: int) -> np.ndarray:
     lines = text.replace("\r", "").split("mismatches\n", 1)[-1].splitlines()
     rows = [re.findall(r": (-?\d+(?:\.\d+)?)(?= |\t|$)", line) for line in lines]
     return np.array([[float(number) for number in row] for row in rows if row]).reshape(-1, outputs)
+
+
+def assert_printed(text: str, program: Program, x: np.ndarray) -> None:
+    """The estimates in `text` are the program's: as exact as their decimals, integers to the last bit."""
+    y, wanted = estimates_of(text, len(program.outputs)), expected(program, x)
+    decimals = np.array([len(d) for d in re.findall(r": -?\d+\.?(\d*)", text.splitlines()[-1])])
+    assert len(decimals) == y.shape[1]
+    assert len(y) == len(wanted) > 5
+    assert np.all(np.abs(y - wanted) <= 0.5001 * 10.0**-decimals + 1e-5 * np.abs(wanted))
 
 
 def package_of(*names: str, program: Program | None = None, about: About | None = None):
@@ -161,12 +194,24 @@ def test_same_models_same_bytes(kind):
     assert all(text.endswith("\n") and text.isascii() for text in texts.values())
 
 
+def test_steps_of_a_sample_that_are_not_one_unit_are_said():
+    for name, program in PROGRAMS.items():
+        (first,) = (op for op in program.stages[0].every if isinstance(op, o.Input))
+        bits = 0 if program.formats is None else program.formats[first.out]["x"].frac_bits[0]
+        (line,) = re.findall(
+            r"x\[0\] = .*", package_texts(package_of("f", program=program), "arduino")["examples/f/f.ino"]
+        )
+        assert (f"in steps of {2.0**-bits:g} */" in line) == (bits > 0), name
+    assert bits > 0  # the last one
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_several_models_share_one_runtime(kind):
-    texts = package_texts(make_package([Model(fingertip(), "force"), Model(every_position(), "grip")]), kind)
-    names = [Path(path).name for path in texts]
-    assert names.count("hiss_ops.c") == 1
-    assert names.count("grip.h") == names.count("force.h") == 1
+    programs = fingertip(), every_position(), PROGRAMS["untared in integers"]
+    models = [Model(program, name) for program, name in zip(programs, ("force", "grip", "touch"), strict=True)]
+    names = [Path(path).name for path in package_texts(make_package(models), kind)]
+    for once in ("hiss_base.h", "hiss_ops.c", "hiss_int.c", "grip.h", "force.h", "touch.h"):
+        assert names.count(once) == 1
 
 
 # ---- they run ----
@@ -179,10 +224,9 @@ def test_the_sketch_prints_the_estimates_of_the_stepper(name, tmp_path):
     library = written(tmp_path, "arduino", ("force", program))
     sketch = arduino_build(library / "examples/force/force.ino", [library], tmp_path / "built")
     x = readings(program, 143)
-    done = run([sketch], input=" ".join(map(str, x.ravel())))
+    done = run([sketch], input=fed(program, x))
     assert "self-test: 0 mismatches" in done.stdout
-    y = estimates_of(done.stdout, len(program.outputs))
-    np.testing.assert_allclose(y, expected(program, x), atol=6e-5)  # printed with 4 decimals
+    assert_printed(done.stdout.replace("rest position measured\r\n", ""), program, x)
     first, last = map(int, done.stderr.split())
     sample_us = 1e6 / program.rate_hz
     assert abs((last - first) / (len(x) - 1) - sample_us) < 0.01 * sample_us
@@ -194,7 +238,7 @@ def test_a_key_measures_the_rest_position_anew(tmp_path):
     library = written(tmp_path, "arduino", ("force", program))
     sketch = arduino_build(library / "examples/force/force.ino", [library], tmp_path / "built")
     x = readings(program, 120)
-    done = run([sketch, 2 * 57], input=" ".join(map(str, x.ravel())))
+    done = run([sketch, 2 * 57], input=fed(program, x))
     y = estimates_of(done.stdout, 2)
     np.testing.assert_allclose(y, expected(program, x, tare_at=57), atol=6e-5)
     assert len(y) < len(expected(program, x))
@@ -226,10 +270,11 @@ def test_two_libraries_exported_apart_link_together(tmp_path):
     """Each brings the runtime; as archives they link, and only so."""
     first = written(tmp_path, "arduino", ("force", fingertip()))
     second = written(tmp_path, "arduino", ("grip", every_position()))
+    third = written(tmp_path, "arduino", ("touch", PROGRAMS["untared in integers"]))
     (tmp_path / "both.ino").write_text(both(first, second))
-    sketch = arduino_build(tmp_path / "both.ino", [first, second], tmp_path / "built")
+    sketch = arduino_build(tmp_path / "both.ino", [first, second, third], tmp_path / "built")
     x = readings(fingertip(), 40)
-    done = run([sketch], input=" ".join(map(str, x.ravel())))
+    done = run([sketch], input=fed(fingertip(), x))
     np.testing.assert_allclose(estimates_of(done.stdout, 2), expected(fingertip(), x), atol=6e-5)
     with pytest.raises(ExportError, match=r"multiple definition|duplicate symbol"):
         arduino_build(tmp_path / "both.ino", [first, second], tmp_path / "clash", archives=False)
@@ -245,17 +290,16 @@ def test_platformio_example_builds_like_the_sketch(tmp_path):
 
 def test_cmake_package_builds_tests_itself_and_streams(tmp_path):
     tool("cmake")
-    program = every_position()
+    program = PROGRAMS["untared in integers"]
     folder = written(tmp_path, "cmake", ("force", fingertip()), ("grip", program))
     built = cmake_build(folder, tmp_path / "built")
     tested = run([tool("ctest"), "--test-dir", built, "--output-on-failure"])
     assert "100% tests passed" in tested.stdout
     assert "out of 2" in tested.stdout
     x = readings(program, 64)
-    lines = "\n".join(" ".join(map(str, sample)) for sample in x)
-    done = run([built / "grip_example"], input=lines)
+    done = run([built / "grip_example"], input=fed(program, x))
     assert "self-test: 0 mismatches" in done.stderr
-    np.testing.assert_allclose(estimates_of(done.stdout, 4), expected(program, x), atol=6e-5)
+    assert_printed(done.stdout, program, x)
 
 
 def test_ctest_fails_where_the_code_is_wrong(tmp_path):
@@ -331,7 +375,7 @@ def zephyr_build(folder: Path, name: str, tmp_path: Path, *more: Path) -> Path:
     return cmake_build(main.parents[1], tmp_path / "built", f"-DZephyr_DIR={STUBS / 'zephyr'}", *modules) / "app"
 
 
-@pytest.mark.parametrize("name", ["fingertip", "untared"])
+@pytest.mark.parametrize("name", ["fingertip", "untared in integers"])
 def test_the_zephyr_sample_prints_the_estimates_of_the_stepper(name, tmp_path):
     """With a stub of Zephyr's build system, kernel and console; a second module brings the runtime too."""
     tool("cmake")
@@ -341,11 +385,9 @@ def test_the_zephyr_sample_prints_the_estimates_of_the_stepper(name, tmp_path):
     (folder / "samples/force/prj.conf").open("a").write("CONFIG_HISS_GRIP=y\n")
     app = zephyr_build(folder, "force", tmp_path, other)
     x = readings(program, 88)
-    done = run([app], input=" ".join(map(str, x.ravel())))
+    done = run([app], input=fed(program, x))
     assert "self-test: 0 mismatches" in done.stdout
-    np.testing.assert_allclose(
-        estimates_of(done.stdout, len(program.outputs)), expected(program, x), atol=6e-5, rtol=1e-5
-    )
+    assert_printed(done.stdout, program, x)
     assert int(done.stderr) == (len(x) + 1) * round(1e6 / program.rate_hz)  # when the sample after the last is due
 
 
@@ -359,9 +401,10 @@ CROSS = {
 
 @pytest.mark.parametrize("compiler", CROSS)
 def test_sources_compile_for_boards_without_a_warning(compiler, tmp_path):
-    """As C99, and as C++ for those who rename files."""
+    """As C99, and as C++ for those who rename files; both arithmetics."""
     command = (tool(compiler),)
-    folder = written(tmp_path, "plain", ("force", fingertip()), ("grip", every_position()))
+    models = ("force", fingertip()), ("grip", every_position()), ("touch", PROGRAMS["untared in integers"])
+    folder = written(tmp_path, "plain", *models)
     for source in sorted(folder.glob("*.c")):
         run_compiler(command, [*CROSS[compiler], *STRICT, "-Os", "-c", source, "-o", tmp_path / f"{source.stem}.o"])
 

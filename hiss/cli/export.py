@@ -1,14 +1,26 @@
-"""hiss export: a program as C sources for firmware, compiled and tested here when there is a compiler."""
+"""hiss export: programs as C sources or a package for firmware, tested and measured before anything is written."""
 
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hiss.program import Program
+from hiss.cli.stream import Positive
+from hiss.errors import HissError
+
+if TYPE_CHECKING:
+    from hiss.firmware_export.bill import Bill
+    from hiss.firmware_export.budget import Budget
+    from hiss.firmware_export.c import Model
+    from hiss.firmware_export.packages import Package
+
+PACKAGES = ("plain", "cmake", "arduino", "platformio", "zephyr")
+OVER_BUDGET = 8
 
 
 @click.command()
@@ -16,49 +28,112 @@ from hiss.program import Program
 @click.option("--to", type=click.Choice(["c"]), default="c", show_default=True, help="What to write.")
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder.")
 @click.option("--name", default="model", show_default=True, help="Begins every public C name: NAME_step, NAME_t, ...")
+@click.option("--with", "others", multiple=True, metavar="NAME=MODEL", help="Another model beside it, one runtime.")
+@click.option("--package", "kind", type=click.Choice(PACKAGES), default="plain", show_default=True, help="Around it.")
+@click.option("--package-version", default="1.0.0", show_default=True, metavar="X.Y.Z", help="Of the package.")
+@click.option("--author", default="hiss", show_default=True, help="Of the package: Name, or Name <mail>.")
+@click.option("--url", default="", help="Of the package.")
 @click.option("--check/--no-check", default=None, help="Compile and self-test here.  [default: if there is a compiler]")
-@click.option("--emulate", "cores", multiple=True, metavar="CORE", help="Also on an emulated m0, m3, m4f, m7 or m33.")
-@click.option("--json", "as_json", is_flag=True, help="Print files, sizes and the check as JSON.")
+@click.option("--emulate", "cores", multiple=True, metavar="CORE", help="Also on an emulated m0, m3, m4f, m7, m33, ...")
+@click.option("--compiler", type=click.Choice(["zig", "gcc"]), default="zig", show_default=True, help="For --emulate.")
+@click.option("--budget", "budget_text", metavar="ITEMS", help="Limits, as flash=32k,ram=4k,insn=20k,stack=1k.")
+@click.option("--data", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Recordings for the bill.")
+@click.option("--rate", "rate_hz", type=Positive(), metavar="HZ", help="Rate of a CSV without time.")
+@click.option("--json", "as_json", is_flag=True, help="Print files, sizes, the check and the bill as JSON.")
 def command(
-    model: Path, to: str, out: Path, name: str, check: bool | None, cores: tuple[str, ...], as_json: bool
+    model: Path,
+    to: str,
+    out: Path,
+    name: str,
+    others: tuple[str, ...],
+    kind: str,
+    package_version: str,
+    author: str,
+    url: str,
+    check: bool | None,
+    cores: tuple[str, ...],
+    compiler: str,
+    budget_text: str | None,
+    data: Path | None,
+    rate_hz: float | None,
+    as_json: bool,
 ) -> None:
     """Write MODEL (a .hiss file, or a run) as C99 with a fixed runtime: no malloc, no libm, several instances.
 
     The sources are compiled with this computer's compiler and run through their self-test; 0 mismatches is right.
+    bill.json beside them says what they take: measured on cores with --emulate, beside floating point on --data.
 
     \b
     Example:
       hiss export force.hiss --to c -o firmware --name fingertip_force --emulate m4f
+      hiss export force.hiss --name force --with grip=grip.hiss --package arduino -o libraries/force
+      hiss export force.int.hiss -o firmware --budget flash=32k,ram=4k,insn=20k
 
-    Exit codes: 0 done, 2 usage or a file that cannot be read, 7 not written, no compiler with --check, or mismatches.
+    --budget: k is 1024 bytes or 1000 instructions. flash (code and tables), stack and insn (the worst sample) are
+    those of the first --emulate, m4f by default; several models are added up. Over budget, nothing is written.
+
+    Exit codes: 0 done, 2 usage or a file that cannot be read, 7 not written, no compiler with --check, or mismatches,
+    8 over budget.
     """
-    from hiss.cli.stream import open_model, usage
-    from hiss.engines.emulator import CORES
-    from hiss.firmware_export import export_c
+    from hiss.cli.bill import check_cores, measured_bill
+    from hiss.cli.stream import usage
+    from hiss.firmware_export.budget import parse_budget
+    from hiss.firmware_export.packages import About, export_package, make_package, package_texts
 
-    if unknown := [core for core in cores if core not in CORES]:
-        raise click.UsageError(f"--emulate {unknown[0]}: there are {', '.join(CORES)}")
-    program = open_model(model)
-    made = usage(export_c, program, out, name)
-    facts: dict[str, Any] = {
-        "files": [str(path) for path in made.files],
-        "table_bytes": made.table_bytes,
-        "ram_bytes": made.ram_bytes,
-        "scratch_bytes": made.scratch_bytes,
-        "mismatches": _host_check(made, check),
-        "emulated": {core: _emulated(program, out, name, core) for core in cores},
-    }
-    click.echo(json.dumps(facts, indent=2) if as_json else _report(facts))
-    if facts["mismatches"] or any(found["mismatches"] for found in facts["emulated"].values()):
+    budget = None if budget_text is None else usage(parse_budget, budget_text)
+    cores = cores or (("m4f",) if budget is not None and budget.needs_core else ())
+    check_cores(cores)
+    _check_place(out)
+    about = usage(About, package_version, author, url)
+    package = usage(make_package, _models(model, name, others), about)
+    usage(package_texts, package, kind)  # refused before anything that takes long
+    with tempfile.TemporaryDirectory() as folder:
+        mismatches = _host_check(package, Path(folder), check)
+        bills = [measured_bill(m, Path(folder), cores, compiler, data, rate_hz) for m in package.models]
+    if budget is not None:
+        _keep_to(budget, bills, package, cores[0] if cores else None)
+    wrong = bool(mismatches) or any(core.mismatches for bill in bills for core in bill.cores)
+    paths = () if wrong else export_package(package, kind, out, {"bill.json": _bill_json(bills)})
+    facts = _facts(kind, paths, bills, mismatches)
+    click.echo(json.dumps(facts, indent=2) if as_json else _report(facts, bills))
+    if wrong:
+        click.echo("error: the self-test does not match, so nothing was written (--no-check writes it)", err=True)
         raise SystemExit(7)
 
 
-def _host_check(made: Any, check: bool | None) -> int | None:
-    """Mismatches of the self-test on this computer; None where it was not asked for or there is no compiler."""
+def _models(path: Path, name: str, others: tuple[str, ...]) -> list[Model]:
+    """The models in the order in which they are named."""
+    from hiss.cli.stream import open_model, usage
+    from hiss.firmware_export.c import Model
+    from hiss.firmware_export.packages.package import check_names
+
+    named = [(name, path), *(_named(other) for other in others)]
+    usage(check_names, [n for n, _ in named])
+    return [usage(Model, open_model(p), n) for n, p in named]
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if not equals or not path or not Path(path).exists():
+        raise click.UsageError(f"--with {text}: expected NAME=MODEL, with a .hiss file or a run that exists")
+    return name, Path(path)
+
+
+def _check_place(out: Path) -> None:
+    """A folder that cannot be made is said before the measurements."""
+    there = next(place for place in (out.absolute(), *out.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise HissError(f"{out}: nothing can be written there ({there} is closed, or no folder)")
+
+
+def _host_check(package: Package, folder: Path, check: bool | None) -> int | None:
+    """Mismatches of the self-tests on this computer, from plain sources in `folder`; None where it was not checked."""
     from hiss.engines.c_engine import run_selftest
     from hiss.engines.host_compiler import find_compiler
     from hiss.errors import ExportError
+    from hiss.firmware_export.packages import export_package
 
+    export_package(package, "plain", folder)
     if check is False:
         return None
     try:
@@ -68,26 +143,43 @@ def _host_check(made: Any, check: bool | None) -> int | None:
             raise
         click.echo(f"not checked: {error}", err=True)
         return None
-    return run_selftest(made)
+    return sum(run_selftest(package.exported(model, folder)) for model in package.models)
 
 
-def _emulated(program: Program, folder: Path, name: str, core: str) -> dict[str, Any]:
-    from hiss.engines.emulator import measure
+def _keep_to(budget: Budget, bills: list[Bill], package: Package, core: str | None) -> None:
+    """End with OVER_BUDGET where the bills are over."""
+    from hiss.firmware_export.budget import complaint, found_in
 
-    return measure(program, folder, name, core)
+    over = budget.over(found_in(bills, core))
+    if over:
+        said = complaint(budget, over, [model.program for model in package.models], core)
+        click.echo(f"error: over budget, nothing was written\n{said}", err=True)
+        raise SystemExit(OVER_BUDGET)
 
 
-def _report(facts: dict[str, Any]) -> str:
+def _bill_json(bills: list[Bill]) -> str:
+    return json.dumps({"models": [bill.to_json() for bill in bills]}, indent=2) + "\n"
+
+
+def _facts(kind: str, paths: tuple[Path, ...], bills: list[Bill], mismatches: int | None) -> dict[str, Any]:
+    """What --json prints; the sizes and cores beside the bill are the first model's."""
+    first = bills[0]
+    keys = ("mismatches", "average", "worst", "code_bytes")
+    return {
+        "package": kind,
+        "files": [str(path) for path in paths],
+        "table_bytes": first.table_bytes,
+        "ram_bytes": first.ram_bytes,
+        "scratch_bytes": first.scratch_bytes,
+        "mismatches": mismatches,
+        "emulated": {core.core: {key: getattr(core, key) for key in keys} for core in first.cores},
+        "bill": [bill.to_json() for bill in bills],
+    }
+
+
+def _report(facts: dict[str, Any], bills: list[Bill]) -> str:
     lines = [*facts["files"]]
-    lines.append(
-        f"{facts['table_bytes']:,} bytes of tables in flash; {facts['ram_bytes']:,} bytes of RAM an instance "
-        f"({facts['scratch_bytes']:,} of them scratch)"
-    )
+    lines += [text for bill in bills for text in ("", bill.text())]
     if facts["mismatches"] is not None:
-        lines.append(f"self-test here: {facts['mismatches']} mismatches")
-    for core, found in facts["emulated"].items():
-        lines.append(
-            f"self-test on {core}: {found['mismatches']} mismatches; {found['average']:,.0f} instructions per step on "
-            f"average, {found['worst']:,} at worst (-O2); {found['code_bytes']:,} bytes of code (-Os)"
-        )
+        lines += ["", f"self-test here: {facts['mismatches']} mismatches"]
     return "\n".join(lines)

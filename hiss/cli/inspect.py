@@ -40,7 +40,7 @@ def command(
     """Print the update equations of a program and its bill, op by op, and as C.
 
     \b
-    Examples:
+    Example:
       hiss inspect force.hiss
       hiss inspect force.int.hiss --emulate m4f --emulate m0 --data skin.h5
 

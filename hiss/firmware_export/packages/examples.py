@@ -198,12 +198,12 @@ int main(void)
 
 def x_type(model: Model) -> str:
     """The C type of a sample."""
-    return str(getattr(model, "x_type", "float"))
+    return model.numbers.x
 
 
 def y_type(model: Model) -> str:
     """The C type of an estimate."""
-    return str(getattr(model, "y_type", "float"))
+    return model.numbers.value
 
 
 def port_text(port: Port) -> str:
@@ -238,10 +238,20 @@ def _state(model: Model) -> str:
 
 
 def _readings(model: Model, reading: Callable[[int], str]) -> str:
-    kind = x_type(model)
+    kind, steps = x_type(model), _sample_steps(model)
     return "\n".join(
-        f"    x[{i}] = ({kind}){reading(i)}; /* {port_text(port)} */" for i, port in enumerate(model.program.inputs)
+        f"    x[{i}] = ({kind}){reading(i)}; /* {port_text(port)}{steps[i]} */"
+        for i, port in enumerate(model.program.inputs)
     )
+
+
+def _sample_steps(model: Model) -> list[str]:
+    """What one count of a sample is, where it is not one unit."""
+    formats = model.program.formats
+    if formats is None:
+        return [""] * len(model.program.inputs)
+    bits = [int(f) for f in formats[model.program.stages[0].every[0].out]["x"].frac_bits]
+    return [f", in steps of {2.0**-b:g}" if b else "" for b in bits]
 
 
 def _value_function(model: Model) -> str:
@@ -304,7 +314,7 @@ def _digits(model: Model, output: int) -> int:
     if formats is None:
         return _DIGITS
     bits = [f for name in model.program.stages[-1].hands for f in formats[name]["out"].frac_bits]
-    return min(max(math.ceil(int(bits[output]) * math.log10(2)), 0), _MOST_DIGITS)
+    return min(max(math.ceil(int(bits[output]) * math.log10(2)) + 1, 0), _MOST_DIGITS)
 
 
 def _c_string(text: str) -> str:

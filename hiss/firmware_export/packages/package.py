@@ -6,10 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hiss.errors import ExportError
 from hiss.firmware_export.c import Model
-from hiss.firmware_export.export import texts_of
+from hiss.firmware_export.export import CExport, texts_of
 
 _SEMVER = r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?"
 _LONGEST_VERSION = 20  # PlatformIO's limit
@@ -102,6 +103,12 @@ class Package:
             for m in self.models[:3]
         )
         return f"Sensor estimates by recurrent models in C99 ({made})."
+
+    def exported(self, model: Model, folder: Path) -> CExport:
+        """One of the models, when its plain sources lie in `folder`."""
+        files = tuple(folder / file for file in (*_own_files(model.name), *self.runtime))
+        sizes = model.tables.total, model.layout.ram, model.layout.scratch_bytes
+        return CExport(folder, model.name, files, *sizes, model.version, model.numbers.x, model.numbers.value)
 
     def public_words(self, model: Model) -> tuple[list[str], list[str], list[str]]:
         """(types, functions, constants) that the header of a model declares."""
