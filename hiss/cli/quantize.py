@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hiss.cli.columns import model_inputs
+from hiss.cli.settings import weight_choice
 from hiss.cli.stream import Positive, open_model, usage
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def command(
     from hiss.quantization.weights import weight_bits
 
     program = open_model(model)
-    chosen = usage(_weights, weights)
+    chosen = usage(weight_choice, weights)
     usage(weight_bits, program, chosen)  # a pattern that fits nothing is a mistake in the command line
     recordings = _recordings(program, calibrate, rate_hz)
     made, report = quantize(program, recordings, weights=chosen, states=states, budget=budget, progress=_Progress())
@@ -123,22 +124,6 @@ def _recordings(program: Program, files: tuple[Path, ...], rate_hz: float | None
     if all(names.issuperset(outputs) for names in held):
         read = [choose_targets(r, outputs) for r in read]
     return [model_inputs(r, program) for r in read]
-
-
-def _weights(texts: tuple[str, ...]) -> dict[str, str]:
-    """{pattern: width}, the width for all first. Raises ValueError."""
-    chosen = "int8"
-    rest: dict[str, str] = {}
-    for text in texts:
-        pattern, equals, width = text.rpartition("=")
-        if width not in ("int8", "int16") or (equals and not pattern):
-            raise ValueError(f"--weights {text!r}: expected int8, int16, or VALUES=int16 such as 'high.*=int16'")
-        if equals:
-            rest.pop(pattern, None)  # a pattern that is given twice counts where it stands last
-            rest[pattern] = width
-        else:
-            chosen = width
-    return {"*": chosen, **rest}
 
 
 class _Progress:

@@ -53,6 +53,7 @@ class Settings:
     init: str = "lin"
     discretization: str = "zoh"
     dropout: float = 0.1
+    quantize_aware: tuple[str, ...] = ()  # widths of weights, as hiss quantize takes them; none = not
     options: dict[str, float | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -157,6 +158,7 @@ KINDS: dict[str, type] = {
     "init": str,
     "discretization": str,
     "dropout": float,
+    "quantize_aware": tuple,
 }
 WORDS = {
     tuple: "a text or a list of texts",
@@ -165,6 +167,22 @@ WORDS = {
     str: "a text",
     bool: "true or false",
 }
+
+
+def weight_choice(texts: Iterable[str]) -> dict[str, str]:
+    """{pattern: width}, the width for all first. Raises ValueError."""
+    chosen = "int8"
+    rest: dict[str, str] = {}
+    for text in texts:
+        pattern, equals, width = text.rpartition("=")
+        if width not in ("int8", "int16") or (equals and not pattern):
+            raise ValueError(f"--weights {text!r}: expected int8, int16, or VALUES=int16 such as 'high.*=int16'")
+        if equals:
+            rest.pop(pattern, None)  # a pattern that is given twice counts where it stands last
+            rest[pattern] = width
+        else:
+            chosen = width
+    return {"*": chosen, **rest}
 
 
 def _fitting(value: Any, kind: type) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hiss.cli.settings import Settings, option_value, read_toml, settings_from
+from hiss.cli.settings import Settings, option_value, read_toml, settings_from, weight_choice
 from hiss.cli.stream import Positive, errors_reported, usage
 from hiss.errors import HissError, TrainingError
 from hiss.files import check_folder
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FINE_TUNING = {"steps": 300, "lr": 5e-4, "ssm_lr": 2e-4}
 """What --from changes of the defaults: shorter, and in smaller steps."""
+QUANTIZE_AWARE = {"steps": 300, "lr": 5e-4, "ssm_lr": 2e-4, "weight_decay": 0.0, "warmup_steps": 20, "ema": 0.95}
+"""What --quantize-aware changes: the network is to stay where it is, so nothing pulls its weights to 0."""
 
 
 @click.command()
@@ -41,9 +43,18 @@ FINE_TUNING = {"steps": 300, "lr": 5e-4, "ssm_lr": 2e-4}
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any other key of a config file, as lr=1e-3.")
 @click.option("--from", "start", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Fine-tune a run.")
 @click.option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Go on with a run.")
+@click.option("--quantize-aware", "aware", is_flag=True, help="With --resume: fine-tune the run for hiss quantize.")
+@click.option("--weights", multiple=True, metavar="[VALUES=]int8|int16", help="Of --quantize-aware. [int8]")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def command(
-    files: tuple[Path, ...], start: Path | None, resume: Path | None, as_json: bool, sets: tuple[str, ...], **given: Any
+    files: tuple[Path, ...],
+    start: Path | None,
+    resume: Path | None,
+    aware: bool,
+    weights: tuple[str, ...],
+    as_json: bool,
+    sets: tuple[str, ...],
+    **given: Any,
 ) -> None:
     """Train on FILES (HDF5 or CSV recordings), or as a config.toml with the same keys says.
 
@@ -53,16 +64,51 @@ def command(
       hiss train config.toml
       hiss train mine.csv --from runs/skin -o runs/mine
       hiss train --resume runs/skin
+      hiss train --resume runs/skin --quantize-aware -o runs/skin-int8
 
-    Test recordings are left out: those that the file marks, or the last fifth. Settings are printed, and kept in
-    run.json. Exit codes: 0 done, 2 usage, a file that cannot be read, or training that cannot go on,
-    7 not written, 130 interrupted: the last checkpoint is kept.
+    --quantize-aware keeps RUN and makes another one [RUN-aware]: it learns to say with int8 weights (--weights, as in
+    hiss quantize) what RUN says. Test recordings are left out: those that the file marks, or the last fifth. Settings
+    are printed, and kept in run.json. Exit codes: 0 done, 2 usage, a file that cannot be read, or training that cannot
+    go on, 7 not written, 130 interrupted: the last checkpoint is kept.
     """
     with errors_reported():
-        if resume and (files or sets or start or any(value not in (None, ()) for value in given.values())):
+        given = {key: value for key, value in given.items() if value not in (None, ())}
+        if aware or weights:
+            settings, start = _aware(files, start, resume, aware, weights or ("int8",), sets, given), resume
+            resume = None
+        elif resume and (files or sets or start or given):
             raise click.UsageError("--resume goes on as the run was asked for; give nothing else with it but --json")
-        settings, start = _resumed(resume) if resume else (_asked(files, given, sets, start), start)
+        else:
+            settings, start = _resumed(resume) if resume else (_asked(files, given, sets, start), start)
         _train(settings, start, resume, as_json)
+
+
+def _aware(
+    files: tuple[Path, ...],
+    start: Path | None,
+    run: Path | None,
+    aware: bool,
+    weights: tuple[str, ...],
+    sets: tuple[str, ...],
+    given: dict[str, Any],
+) -> Settings:
+    """The settings of fine-tuning `run` for integers: its own files and targets, a folder beside its own."""
+    if not aware or run is None or files or start or set(given) - {"out", "seed", "device"}:
+        raise click.UsageError(
+            "--quantize-aware fine-tunes a run on its own files: give --resume RUN with it, and at most --weights, -o, "
+            "--seed, --device, --set"
+        )
+    before, _ = _resumed(run)
+    if before.quantize_aware:
+        raise click.UsageError(f"{run} is quantize-aware already; fine-tune the run that it was made of")
+    usage(weight_choice, weights)
+    chosen = dict(usage(option_value, text) for text in sets)
+    out = str(given.pop("out", run.parent / f"{run.name}-aware"))
+    if Path(out).resolve() == run.resolve():
+        raise click.UsageError(f"{out}: is the run that is fine-tuned; give another folder with -o")
+    return dataclasses.replace(
+        before, **given, out=out, quantize_aware=weights, options={**before.options, **QUANTIZE_AWARE, **chosen}
+    )
 
 
 def _train(settings: Settings, start: Path | None, resume: Path | None, as_json: bool) -> None:
@@ -81,8 +127,9 @@ def _train(settings: Settings, start: Path | None, resume: Path | None, as_json:
         about["from"] = str(start.resolve())
     spec = source.spec if source else usage(settings.spec, settings.period or 1)
     tare, options = usage(settings.tare_samples), usage(settings.train_options)
-    if tare is not None and any(r.tared for r in train):
+    if tare is not None and start is None and any(r.tared for r in train):
         click.echo("note: --tare changes nothing, as the recordings are tared already", err=True)
+    grids = _grids(source, settings.quantize_aware) if source and settings.quantize_aware else None
     check_folder(out)  # before an hour of training, not after it
     before = _checkpoint(out)
     try:
@@ -99,6 +146,7 @@ def _train(settings: Settings, start: Path | None, resume: Path | None, as_json:
             device=settings.device,
             resume=resume is not None,
             start=source,
+            grids=grids,
             about=about,
         )
     except KeyboardInterrupt:
@@ -106,6 +154,16 @@ def _train(settings: Settings, start: Path | None, resume: Path | None, as_json:
         click.echo(f"interrupted; {kept}", err=True)
         raise SystemExit(130) from None
     _report(run, out, time.perf_counter() - began, as_json)
+
+
+def _grids(run: Run, weights: tuple[str, ...]) -> dict[str, list[int]]:
+    """Parameter -> bits of its rows, as quantizing the run's program with these widths would choose."""
+    from hiss.folding import fold
+    from hiss.folding.grids import weight_grids
+    from hiss.quantization.weights import weight_bits
+
+    program = fold(run)
+    return weight_grids(run.module, program, usage(weight_bits, program, weight_choice(weights)))
 
 
 def _checkpoint(out: Path) -> tuple[int, int] | None:
@@ -133,7 +191,7 @@ def _asked(files: tuple[Path, ...], given: dict[str, Any], sets: tuple[str, ...]
         keys |= {**config, "files": [str(here / f) for f in usage(settings_from, config, str(files[0])).files]}
     elif files:
         keys["files"] = [str(f) for f in files]
-    keys |= {key: value for key, value in given.items() if value not in (None, ())}
+    keys |= given
     keys |= dict(usage(option_value, text) for text in sets)
     if isinstance(keys.get("out"), Path):
         keys["out"] = str(keys["out"])
@@ -144,6 +202,8 @@ def _asked(files: tuple[Path, ...], given: dict[str, Any], sets: tuple[str, ...]
     )
     if not settings.files:
         raise click.UsageError("no recordings: give FILES, or files = [...] in the config")
+    if settings.quantize_aware:
+        raise click.UsageError("quantize_aware fine-tunes a run; use hiss train --resume RUN --quantize-aware")
     if not targets and not start:
         raise click.UsageError("what is to be estimated? Give --target NAME")
     return dataclasses.replace(settings, target=targets, inputs=inputs)
