@@ -5,6 +5,7 @@ Its functions are called by address and its RAM is read directly. Counts are clo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def _built(firmware: Firmware, folder: Path, optimize: str, test: bool) -> Elf:
     try:
         return build(firmware, "atmega328p", "gcc", folder, optimize=optimize, test=test)
     except ExportError as error:
-        if "within region" not in str(error):  # what the linker says of flash and of RAM
+        if not re.search("within region|will not fit", str(error)):  # what the linker says of flash and of RAM
             raise
         fits = f"{FLASH_BYTES} bytes of flash and {RAM_BYTES} of RAM, stack included"
         raise ExportError(f"the model does not fit into an ATmega328P: {fits}") from error

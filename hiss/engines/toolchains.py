@@ -36,10 +36,10 @@ _HARD = "-mfloat-abi=hard"
 TARGETS = {
     "m0": _arm("eabi", "cortex_m0", "-mcpu=cortex-m0"),
     "m3": _arm("eabi", "cortex_m3", "-mcpu=cortex-m3"),
-    # The floating point unit must be named, or zig calls soft-float functions
+    # The floating point unit must be named, or zig calls soft-float functions; so must the DSP instructions of an M33
     "m4f": _arm("eabihf", "cortex_m4+vfp4d16sp", "-mcpu=cortex-m4", _HARD, "-mfpu=fpv4-sp-d16"),
     "m7": _arm("eabihf", "cortex_m7+fp_armv8d16", "-mcpu=cortex-m7", _HARD, "-mfpu=fpv5-d16"),
-    "m33": _arm("eabihf", "cortex_m33+fp_armv8d16sp", "-mcpu=cortex-m33", _HARD, "-mfpu=fpv5-sp-d16"),
+    "m33": _arm("eabihf", "cortex_m33+fp_armv8d16sp+dsp", "-mcpu=cortex-m33", _HARD, "-mfpu=fpv5-sp-d16"),
     "m55": _arm("eabihf", "", "-mcpu=cortex-m55", _HARD),
     "rv32imc": Target(
         ("-target", "riscv32-freestanding-none", "-mcpu=generic_rv32+m+c"),

@@ -1,0 +1,114 @@
+"""Integer programs of every model family, and samples for long runs on every core."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from c_programs import every_position
+from integer_states import hard_actions, hard_samples
+from programs import random_program, random_samples
+
+from hiss.firmware_export.selftest import usual_samples
+from hiss.program import Program, passes
+from hiss.program.interpreter import input_op
+from hiss.quantization import quantized
+
+CHANNELS, OUTPUTS = 3, 2
+
+
+@dataclass(frozen=True)
+class Family:
+    """What is quantized and how.   make: the float program;  small: it fits into an ATmega328P;  spread: flat work."""
+
+    make: object
+    weights: str = "int8"
+    states: str = "int32"
+    small: bool = False
+    spread: bool = False
+
+
+def folded(name: str) -> Program:
+    """An untrained model with usual scales, by seed; its widths are odd, so that kernels have rests of their loops."""
+    torch = pytest.importorskip("torch", reason="models need torch: pip install 'hiss[train]'")
+    from hiss.dataset import Scaling
+    from hiss.folding import fold_model
+    from hiss.models import S4D, ARNet, Flat, Hierarchical, Residual
+    from hiss.recording import Channel
+
+    level, wide = S4D(d_model=8, n_layers=1, d_state=8), S4D(d_model=32, n_layers=2, d_state=16)
+    odd = S4D(d_model=7, n_layers=2, d_state=6)
+    lags = ARNet(ages=(0, 1, 4, 11), period=5)
+    spec = {
+        "flat": Flat(odd, period=4),
+        "hiss": Hierarchical(level, level, period=5),
+        "hiss wide": Hierarchical(wide, wide, period=10),
+        "arnet": lags,
+        "residual": Residual(ARNet(ages=(0, 2, 9), period=5), Hierarchical(odd, level, period=5)),
+    }[name]
+    torch.manual_seed(3)
+    one = np.ones(CHANNELS)
+    std = np.array([90.0, 200.0, 30.0])
+    scaling = Scaling(
+        tare=4,
+        lo=-1000 * one,
+        hi=1000 * one,
+        mean=np.array([40.0, -120.0, 10.0]),
+        std=std,
+        deltas=True,
+        delta_mean=0 * one,
+        delta_std=std / 20,
+        y_mean=np.zeros(OUTPUTS),
+        y_std=np.ones(OUTPUTS),
+    )
+    takes_channels = isinstance(spec, ARNet | Residual)
+    module = spec.build(2 * CHANNELS, OUTPUTS, CHANNELS) if takes_channels else spec.build(2 * CHANNELS, OUTPUTS)
+    return fold_model(
+        module.eval(),
+        scaling,
+        channels=tuple(Channel(f"m0_{axis}", "uT") for axis in "xyz"),
+        targets=tuple(Channel(f"force_{axis}", "N") for axis in "xy"),
+        rate_hz=100.0,
+    )
+
+
+FAMILIES = {
+    "flat": Family(lambda: folded("flat"), states="int16"),
+    "hiss": Family(lambda: folded("hiss"), small=True),
+    "hiss wide": Family(lambda: folded("hiss wide")),
+    "arnet": Family(lambda: folded("arnet"), small=True),
+    "residual": Family(lambda: folded("residual"), weights="int16"),
+    "every position": Family(every_position),
+    "every position, int16": Family(every_position, weights="int16", states="int16"),
+    "every position, spread": Family(every_position, spread=True),
+    **{
+        f"random {seed}": Family(
+            functools.partial(random_program, seed, feedback=True), ("int8", "int16")[seed % 2], small=True
+        )
+        for seed in range(6)
+    },
+}
+
+
+def integer_program(name: str) -> Program:
+    """A family's integer program."""
+    family = FAMILIES[name]
+    program = family.make()
+    x = random_samples(program, 600, 1) if name.startswith("random") else usual_samples(program, 600)
+    made, _ = quantized(program, [x.astype(float)], weights=family.weights, states=family.states)
+    return passes.spread(made) if family.spread else made
+
+
+def long_samples(program: Program, random: int, adversarial: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """(samples (n, C), actions (n,)): usual noise and noise over all integers, then constants, alternating extremes and
+    square waves of full scale; resets within chunks and a tare renewed in each part."""
+    rng = np.random.default_rng(seed)
+    limit = 2 ** (program.formats[input_op(program).out]["x"].bits - 1)
+    usual = hard_samples(program, 10 * random, seed)[: random // 2]
+    noise = rng.integers(-limit, limit, (random - random // 2, len(program.inputs)))
+    hard = hard_samples(program, 2 * adversarial, seed)[6 * adversarial // 10 :][:adversarial]
+    parts = [usual, noise, hard]
+    actions = np.concatenate([hard_actions(program, len(part)) for part in parts])
+    return np.concatenate(parts), actions

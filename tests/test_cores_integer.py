@@ -1,0 +1,107 @@
+"""The law of the cores: integer C gives the same bits everywhere, outputs and all live state after every step.
+
+This computer's C, with sanitizers, is held against the integer interpreter; every core against this computer's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import absent
+from core_families import FAMILIES, integer_program, long_samples
+from integer_states import RESET, TARE
+from integer_states import first_difference as from_interpreter
+
+from hiss.engines.cores import CORES, missing, open_core
+from hiss.engines.emulator import CORES as IN_UNICORN
+from hiss.engines.firmware import Firmware
+from hiss.engines.host_core import HostCore
+from hiss.engines.trace import differing_bits, first_difference
+from hiss.firmware_export import export_c
+from hiss.firmware_export.c import Model
+from hiss.program import integer
+
+SHORT, LONG = (120, 80), (10_000, 1_000)
+USUAL = ("hiss", "every position")
+RUNS = [(core, "zig") for core in CORES if core != "host"] + [("m4f", "gcc")]
+RUNS_LONG = [*RUNS, *((core, "gcc") for core in IN_UNICORN if core != "m4f")]
+
+
+class Case:
+    """A family's firmware, samples, and the trace of this computer."""
+
+    def __init__(self, name, folder, steps):
+        self.name, self.program = name, integer_program(name)
+        export_c(self.program, folder, "model")
+        self.firmware, self.model = Firmware.of(self.program, folder, "model"), Model(self.program, "model")
+        self.x, self.actions = long_samples(self.program, *steps)
+        self.reference = HostCore(self.firmware).run(self.x, self.actions)
+
+    def against_interpreter(self):
+        """Every made, y and state word; the number of estimates."""
+        state, made = integer.init_state(self.program), 0
+        for i, x in enumerate(self.x):
+            if self.actions[i] == TARE:
+                state = integer.init_state(self.program)
+            elif self.actions[i] == RESET:
+                state = integer.reset(self.program, state)
+            y, state = integer.step(self.program, state, x)
+            assert self.reference.made[i] == (y is not None), f"step {i}"
+            if y is not None:
+                made += 1
+                assert self.reference.y[i].tolist() == y.tolist(), f"step {i}"
+            different = from_interpreter(self.model, self.reference.state[i].tobytes(), state)
+            assert different is None, f"step {i}: {different}"
+        return made
+
+    def on(self, core, compiler):
+        """Every bit of one core against this computer's; absent() where the core is."""
+        if core == "atmega328p" and not FAMILIES[self.name].small:
+            pytest.skip(f"{self.name} does not fit into an ATmega328P")
+        reason = missing(core, compiler)
+        if reason is not None:
+            absent(reason)
+        run = open_core(core, self.firmware, compiler=compiler)
+        assert run.selftest() == 0
+        trace, members = run.run(self.x, self.actions), self.model.layout.members
+        assert first_difference(trace, self.reference, members) is None
+        assert differing_bits(trace, self.reference, members) == 0
+
+
+@pytest.fixture(scope="module", params=USUAL)
+def short(request, tmp_path_factory):
+    return Case(request.param, tmp_path_factory.mktemp("short"), SHORT)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def long(request, tmp_path_factory):
+    return Case(request.param, tmp_path_factory.mktemp("long"), LONG)
+
+
+def test_this_computer_equals_the_interpreter_in_every_bit(short):
+    assert short.against_interpreter() > 10
+
+
+@pytest.mark.parametrize(("core", "compiler"), RUNS)
+def test_every_core_equals_this_computer_in_every_bit(short, core, compiler):
+    short.on(core, compiler)
+
+
+@pytest.mark.campaign
+def test_this_computer_equals_the_interpreter_in_every_bit_for_long(long):
+    assert long.against_interpreter() > 500
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize(("core", "compiler"), RUNS_LONG)
+def test_every_core_equals_this_computer_in_every_bit_for_long(long, core, compiler):
+    long.on(core, compiler)
+
+
+def test_samples_reach_every_extreme(short):
+    """The samples that stand for all: both limits of their type, resets and tares at any phase of a chunk."""
+    limits = np.iinfo(short.firmware.x_dtype)
+    assert short.x.max() == limits.max
+    assert short.x.min() == limits.min
+    assert np.isin([RESET, TARE], short.actions).all()
+    assert len(set(np.flatnonzero(short.actions) % short.program.period)) > 1
