@@ -105,3 +105,29 @@ def test_samples_reach_every_extreme(short):
     assert short.x.min() == limits.min
     assert np.isin([RESET, TARE], short.actions).all()
     assert len(set(np.flatnonzero(short.actions) % short.program.period)) > 1
+
+
+PLANTED = {
+    "saturation in the DSP path": ("m4f", "gcc", "hiss_int.c", "ssat %0, #16", "ssat %0, #15"),
+    "the wrong half in the DSP path": ("m33", "zig", "hiss_int.c", "smlawt %0", "smlawb %0"),
+    "a shift in the Helium path": ("m55", "gcc", "hiss_int.c", "vdupq_n_s32(3), vshrq", "vdupq_n_s32(2), vshrq"),
+    "a sign in the Helium path": ("m55", "gcc", "hiss_int.c", "(vsubq_s32(state.val[1]", "(vaddq_s32(state.val[1]"),
+    "half a table entry on AVR": ("atmega328p", "gcc", "hiss_base.h", "t)pgm_read_word", "t)(int8_t)pgm_read_word"),
+    "a ring one row too long": ("m0", "zig", "hiss_base.h", "at + 1U < rows", "at + 1U <= rows"),
+    "a phase that a reset keeps": ("rv32imc", "zig", "model.c", "    self->phase_0 = 0U;\n", ""),
+}
+
+
+@pytest.mark.parametrize("bug", PLANTED)
+def test_a_bug_planted_in_one_cores_path_is_caught(bug, tmp_path):
+    core, compiler, file, good, bad = PLANTED[bug]
+    reason = missing(core, compiler)
+    if reason is not None:
+        absent(reason)
+    case = Case("hiss" if "ring" not in bug else "every position", tmp_path, SHORT)
+    text = (tmp_path / file).read_text()
+    assert good in text, f"{file} has changed: plant the bug elsewhere"
+    (tmp_path / file).write_text(text.replace(good, bad, 1))
+    core_with_bug = open_core(core, case.firmware, compiler=compiler)
+    trace = core_with_bug.run(case.x, case.actions)
+    assert first_difference(trace, case.reference, case.model.layout.members) is not None
