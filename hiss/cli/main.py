@@ -59,8 +59,8 @@ def command() -> None:
       hiss export force.hiss --to c -o firmware --name fingertip_force
 
     Exit codes: 0 done, 1 a bug in hiss, 2 usage or a file that cannot be read, 3 port, 4 no valid frame,
-    5 stream does not fit the model, 6 device lost, 7 an output could not be written, 8 a download failed,
-    130 interrupted.
+    5 stream does not fit the model, 6 device lost, 7 an output could not be written, 8 a download failed or an
+    export is over budget, 130 interrupted.
     """
 
 
