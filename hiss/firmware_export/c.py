@@ -8,24 +8,22 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-from hiss.firmware_export import integer_kernels, kernels
-from hiss.firmware_export.context import Context, Lines, count
-from hiss.firmware_export.layout import Layout, Member, lay_out, needs_started, state_name
+from hiss.firmware_export.context import Lines, count
+from hiss.firmware_export.layout import Layout, Member, lay_out
 from hiss.firmware_export.names import Names, check_model_name, comment
 from hiss.firmware_export.numbers import Numbers, numbers_of
 from hiss.firmware_export.report import header_comment
-from hiss.firmware_export.schedule import Action, Schedule, schedules
+from hiss.firmware_export.schedule import Plan, plan_of
+from hiss.firmware_export.stages import EMITTERS, function_names, indented, stage_functions, zeroed
 from hiss.firmware_export.tables import Tables, float_text
 from hiss.program import Program
-from hiss.program.ops import Delay, Fir, Op
+
+__all__ = ["EMITTERS", "OPS_VERSION", "Model", "header_text", "source_text"]
 
 OPS_VERSION = 2
 """HISS_OPS_VERSION of the runtime that the generated code is written for."""
 
 _FUNCTIONS = ("reset", "tare", "taring", "ready", "step", "selftest", "measure", "start")
-
-EMITTERS = {"f32": kernels.EMIT, "s16": integer_kernels.EMIT}
-"""Suffix of the kernels -> what writes their calls, by op."""
 
 _LOCALS = ("self", "x", "y", "phase", "complete", "i", "terms", "sum")
 
@@ -37,7 +35,7 @@ class Model:
     program: Program
     name: str
     numbers: Numbers = field(init=False)
-    plan: tuple[Schedule, ...] = field(init=False)
+    plan: Plan = field(init=False)
     layout: Layout = field(init=False)
     names: Names = field(init=False)
     tables: Tables = field(init=False)
@@ -45,14 +43,13 @@ class Model:
 
     def __post_init__(self) -> None:
         check_model_name(self.name)
-        self.numbers = numbers_of(self.program)
-        self.plan = schedules(self.program)
-        self.layout = lay_out(self.program, self.plan, self.numbers)
-        own = [f"{self.name}_{function}" for function in _FUNCTIONS]
-        own += [f"{self.name}_stage_{stage.index}" for stage in self.plan]
+        self.plan = plan_of(self.program)
+        self.numbers = numbers_of(self.plan.view)
+        self.layout = lay_out(self.plan, self.numbers)
+        own = [f"{self.name}_{function}" for function in (*_FUNCTIONS, *function_names(self.plan))]
         self.names = Names((*_LOCALS, self.name, f"{self.name}_t", *own))
         self.tables = Tables(self.names)
-        self.functions = [_stage_function(self, stage) for stage in self.plan]
+        self.functions = stage_functions(self)
 
     @property
     def version(self) -> int:
@@ -69,7 +66,7 @@ class Model:
 
     def member(self, member: Member) -> str:
         """A struct member's C name."""
-        fixed = ("version", "tare", "rest", "tared", "scratch", "unused")
+        fixed = ("version", "tare", "rest", "tared", "pending", "held", "scratch", "unused")
         plain = member.name in fixed or member.name.startswith(("phase_", "started_"))
         return member.name if plain else self.names[member.name]
 
@@ -91,6 +88,7 @@ def header_text(model: Model) -> str:
 #define {guard}_INPUTS {len(program.inputs)}
 #define {guard}_OUTPUTS {len(program.outputs)}
 #define {guard}_PERIOD {program.period} /* samples per estimate */
+#define {guard}_LATENCY {program.latency} /* samples from the one that an estimate belongs to until it comes */
 #define {guard}_TARE {program.tare} /* samples measured before the first step */
 #define {guard}_RATE_HZ {float_text(program.rate_hz)}
 {_y_bits(model)}#define {guard}_VERSION UINT32_C(0x{model.version:08x}) /* of the states below */
@@ -112,7 +110,7 @@ void {name}_tare({name}_t *self);
 bool {name}_taring(const {name}_t *self);
 /* True when *self holds states of this very program: look after restoring saved bytes. */
 bool {name}_ready(const {name}_t *self);
-/* One sample in. True when y is new: the estimate that belongs to this sample. Otherwise y is left as it was. */
+/* One sample in. True when y is new: the estimate that belongs to {_whose(model)}. Otherwise y is left as it was. */
 {model.step};
 /* Run the vectors of {name}_selftest.c on *self, which is tared anew. 0: all are right; else how many are not. */
 int32_t {name}_selftest({name}_t *self);
@@ -122,6 +120,11 @@ int32_t {name}_selftest({name}_t *self);
 #endif
 #endif
 """
+
+
+def _whose(model: Model) -> str:
+    latency = model.program.latency
+    return f"the sample {latency} steps before" if latency else "this sample"
 
 
 def _y_bits(model: Model) -> str:
@@ -158,15 +161,6 @@ def _declaration(model: Model, member: Member) -> str:
     return f"{member.kind} {model.member(member)}{size};"
 
 
-def _zeroed(target: str, member: Member) -> str:
-    suffix = {"float": "f32", "int32_t": "s32", "int16_t": "s16"}[member.kind]
-    return f"hiss_zero_{suffix}({target}, {count(member.count)});"
-
-
-def _indented(lines: Lines, depth: int = 1) -> str:
-    return "".join(f"{'    ' * depth}{line}".rstrip() + "\n" for line in lines)
-
-
 # ---- reset and tare ----
 
 
@@ -177,9 +171,9 @@ def _start_function(model: Model) -> str:
         if member.name in ("version", "tare", "rest", "tared", "scratch", "unused"):
             continue
         target = f"self->{model.member(member)}"
-        lines.append(_zeroed(target, member) if member.count else f"{target} = 0U;")
+        lines.append(zeroed(target, member) if member.count else f"{target} = 0U;")
     lines = lines or ["(void)self; /* nothing is remembered */"]
-    return f"static void {model.name}_start({model.name}_t *self)\n{{\n{_indented(lines)}}}\n"
+    return f"static void {model.name}_start({model.name}_t *self)\n{{\n{indented(lines)}}}\n"
 
 
 def _reset_functions(model: Model) -> str:
@@ -235,109 +229,39 @@ def _measured(model: Model) -> str:
     return f"    {kernel}(self->tare, self->rest, x, self->tared, {samples}, {n});\n    ++self->tared;\n"
 
 
-# ---- the stages ----
-
-
-def _stage_function(model: Model, stage: Schedule) -> str:
-    context = Context(model.names, model.tables, model.program, stage, model.numbers)
-    x = f", const {model.numbers.x} *x" if stage.index == 0 else ""
-    body = _pointers(model, stage)
-    if stage.period > 1:
-        body.append(f"const uint16_t phase = self->phase_{stage.index};")
-        body.append(f"const bool complete = phase + 1U == {count(stage.period)};")
-    body += _actions(stage.every, context)
-    body += _ending(model, stage, context)
-    made = "complete" if stage.period > 1 else "true"
-    rhythm = "once per sample" if stage.index == 0 else f"once per step that completes stage {stage.index - 1}"
-    gives = f"; true on every {_ordinal(stage.period)} step" if stage.period > 1 else ""
-    return (
-        f"/* Stage {stage.index}: {rhythm}{gives}. */\n"
-        f"static bool {model.name}_stage_{stage.index}({model.name}_t *self{x})\n{{\n"
-        f"{_indented(body)}\n    return {made};\n}}\n"
-    )
-
-
-def _pointers(model: Model, stage: Schedule) -> Lines:
-    """The values of this stage, by name, in scratch."""
-    used = [name for action in stage.actions for name in (*action.reads, action.makes) if name is not None]
-    made = {action.makes for action in stage.actions}
-    return [
-        f"{'' if name in made else 'const '}{model.numbers.value} *const {model.names[name]} = "
-        f"self->scratch{_plus(model.layout.offset[name])}; /* {model.program.widths[name]} */"
-        for name in dict.fromkeys(used)
-    ]
-
-
-def _plus(offset: int) -> str:
-    return f" + {offset}" if offset else ""
-
-
-def _actions(actions: tuple[Action, ...], context: Context) -> Lines:
-    return [line for action in actions for line in ("", *_emit(action, context))]
-
-
-def _emit(action: Action, context: Context) -> Lines:
-    """The C lines of one action, the equation first."""
-    lines = EMITTERS[context.numbers.suffix][type(action.op)](action.op, action.kind, context)
-    return [comment(line[3:-3]) if line.startswith("/* ") else line for line in lines]
-
-
-def _ending(model: Model, stage: Schedule, context: Context) -> Lines:
-    """What a step ends with: the last ops, pasts pushed, the phase, and what restarts."""
-    last = [line for action in stage.last for line in _emit(action, context)]
-    if last:
-        last = ["", "if (complete) {", *(f"    {line}" for line in last), "}"]
-    in_chunk: Lines = []
-    always: Lines = []
-    for action in stage.pushes:
-        # the ring of a Fir that restarts is as long as the chunk's past: its last step has no place there
-        (in_chunk if _is_fir_of_chunk(action) else always).extend(_emit(action, context))
-    if needs_started(stage):
-        always.append(f"self->started_{stage.index} = 1U;")
-    restarts = [line for op in stage.restarts for line in _restart(model, op)]
-    if stage.period == 1:
-        return [
-            *last,
-            *_paragraph("/* the past moves on */", always),
-            *_paragraph("/* each step restarts */", restarts),
-        ]
-    phase = f"self->phase_{stage.index}"
-    end = ["", "if (complete) {", f"    {phase} = 0U;", *(f"    {line}" for line in restarts), "} else {"]
-    end += [*(f"    {line}" for line in in_chunk), f"    {phase} = (uint16_t)(phase + 1U);", "}"]
-    return [*last, *_paragraph("/* the past moves on */", always), *end]
-
-
-def _is_fir_of_chunk(action: Action) -> bool:
-    return isinstance(action.op, Fir) and action.op.restart
-
-
-def _restart(model: Model, op: Op) -> Lines:
-    """A state returns to its initial value; a past that begins with the first sample is set by that sample."""
-    if isinstance(op, Delay) and op.initial == "first":
-        return []
-    (member,) = (m for m in model.layout.members if m.name == state_name(op))
-    return [_zeroed(f"self->{model.member(member)}", member)]
-
-
-def _paragraph(title: str, lines: Lines) -> Lines:
-    return ["", title, *lines] if lines else []
-
-
-def _ordinal(n: int) -> str:
-    ending = "th" if 10 <= n % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
-    return f"{n}{ending}"
+# ---- the step ----
 
 
 def _step_function(model: Model) -> str:
-    name, program = model.name, model.program
-    lines: Lines = []
-    gates = [f"{name}_measure(self, x)"] if program.tare else []
-    gates += [f"{name}_stage_{s.index}(self{', x' if s.index == 0 else ''})" for s in model.plan]
-    lines += [f"if (!{' || !'.join(gates)}) {{", "    return false;", "}"]
-    at = 0
-    for value in dict.fromkeys(program.stages[-1].hands):
-        source = f"self->scratch{_plus(model.layout.offset[value])}"
-        width = program.widths[value]
-        lines.append(f"hiss_copy_{model.numbers.suffix}(y{_plus(at)}, {source}, {count(width)}); {comment(value)}")
+    return (_spread_step if model.plan.spread else _plain_step)(model)
+
+
+def _plain_step(model: Model) -> str:
+    name = model.name
+    gates = [f"{name}_measure(self, x)"] if model.program.tare else []
+    gates += [f"{name}_stage_{s.index}(self{', x' if s.index == 0 else ''})" for s in model.plan.stages]
+    lines = [f"if (!{' || !'.join(gates)}) {{", "    return false;", "}", *_outputs(model), "return true;"]
+    return f"{model.step}\n{{\n{indented(lines)}}}\n"
+
+
+def _spread_step(model: Model) -> str:
+    """The tail first: the last step of a chunk writes over what the tail of the one before has read."""
+    name = model.name
+    lines = ["bool made = false;"]
+    if model.program.tare:
+        lines += [f"if (!{name}_measure(self, x)) {{", "    return false;", "}"]
+    lines += [f"if (self->pending != 0U && {name}_tail(self)) {{"]
+    lines += [*(f"    {line}" for line in _outputs(model)), "    made = true;", "}"]
+    lines += [f"if ({name}_stage_0(self, x)) {{", "    self->pending = 1U;", "}", "return made;"]
+    return f"{model.step}\n{{\n{indented(lines)}}}\n"
+
+
+def _outputs(model: Model) -> Lines:
+    """The estimate into y."""
+    lines, at = [], 0
+    for value in dict.fromkeys(model.plan.hands):
+        width, to = model.plan.view.widths[value], f"y + {at}" if at else "y"
+        copy = f"hiss_copy_{model.numbers.suffix}({to}, {model.layout.at(value)}, {count(width)});"
+        lines.append(f"{copy} {comment(value)}")
         at += width
-    return f"{model.step}\n{{\n{_indented(lines)}    return true;\n}}\n"
+    return lines

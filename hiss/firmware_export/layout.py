@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from hiss.errors import ExportError
 from hiss.firmware_export.numbers import BYTES, Numbers
-from hiss.firmware_export.schedule import Action, Schedule, fir_taps, has_past
+from hiss.firmware_export.schedule import Action, Plan, Schedule, fir_taps, has_past
 from hiss.program import Program
 from hiss.program import ops as o
 
@@ -35,11 +35,16 @@ class Member:
 
 @dataclass
 class Layout:
-    """members in order;  offset of each value in scratch;  scratch: its length in values;  ram: sizeof the struct."""
+    """members in order;  offset of each value in scratch, or in held if it is kept;  ram: sizeof the struct."""
 
     members: list[Member] = field(default_factory=list)
     offset: dict[str, int] = field(default_factory=dict)
-    scratch: int = 0
+    kept: frozenset[str] = frozenset()
+
+    def at(self, value: str) -> str:
+        """Where a value lies, in C."""
+        offset = self.offset[value]
+        return f"self->{'held' if value in self.kept else 'scratch'}{f' + {offset}' if offset else ''}"
 
     @property
     def ram(self) -> int:
@@ -57,16 +62,20 @@ class Layout:
         return self.ram - self.scratch_bytes
 
 
-def lay_out(program: Program, plan: tuple[Schedule, ...], numbers: Numbers) -> Layout:
+def lay_out(plan: Plan, numbers: Numbers) -> Layout:
     """The struct of a program. Raises ExportError where a period or a delay does not fit into 16 bits."""
-    offset, scratch = place_values(program.widths, plan)
+    offset, scratch, held = place_values(plan)
     members = [Member("uint32_t", "version", 0, "of the program these states belong to")]
-    members += _members(program, plan, numbers)
+    members += _members(plan.view, plan.stages, numbers)
+    if plan.spread:
+        members.append(Member("uint16_t", "pending", 0, "1 once a chunk has been completed"))
+    if held:
+        members.append(Member(numbers.value, "held", held, "values that wait for later steps"))
     members.append(Member(numbers.value, "scratch", scratch, "values of the present step"))
     members.sort(key=lambda m: (-BYTES[m.kind], m.kind == "uint16_t"))  # a stable sort
     if sum(m.bytes for m in members) % 4:
         members.append(Member("uint16_t", "unused", 0, "fills the last word"))
-    return Layout(members, offset, scratch)
+    return Layout(members, offset, plan.kept)
 
 
 # ---- states ----
@@ -151,28 +160,36 @@ class _Buffer:
     values: list[str]
 
 
-def place_values(widths: dict[str, int], plan: tuple[Schedule, ...]) -> tuple[dict[str, int], int]:
-    """Offset of every value and the length of scratch, in values."""
-    buffers = _buffers(widths, plan)
-    placed: list[tuple[int, _Buffer]] = []
-    for buffer in sorted(buffers, key=lambda b: (-b.size, b.first)):
-        placed.append((_lowest_place(buffer, placed), buffer))
-    offset = {value: at for at, buffer in placed for value in buffer.values}
-    return offset, max(at + buffer.size for at, buffer in placed)
+def place_values(plan: Plan) -> tuple[dict[str, int], int, int]:
+    """Offset of every value, and the lengths of scratch and of what is held, in values."""
+    buffers, offset, lengths = _buffers(plan), dict[str, int](), []
+    for kept in (False, True):
+        placed: list[tuple[int, _Buffer]] = []
+        own = (buffer for buffer in buffers if (buffer.values[0] in plan.kept) is kept)
+        for buffer in sorted(own, key=lambda b: (-b.size, b.first)):
+            placed.append((_lowest_place(buffer, placed), buffer))
+        offset |= {value: at for at, buffer in placed for value in buffer.values}
+        lengths.append(max((at + buffer.size for at, buffer in placed), default=0))
+    return offset, lengths[0], lengths[1]
 
 
-def _timeline(plan: tuple[Schedule, ...]) -> Iterator[tuple[int, Action | None, tuple[str, ...]]]:
-    """(time, action, values read): the actions of the longest step, each stage ended by its hand-over."""
+def _timeline(plan: Plan) -> Iterator[tuple[int, Action | None, tuple[str, ...]]]:
+    """(time, action, values read): the actions of the longest step, each stage ended by its hand-over.
+
+    Of a spread program the last step of a chunk, and the tail that follows it: what is not kept lives within a slot.
+    """
     time = 0
-    for stage in plan:
+    for stage in plan.running:
         for action in stage.actions:
             yield time, action, action.reads
             time += 1
         yield time, None, stage.hands
         time += 1
+    yield time, None, plan.hands
 
 
-def _buffers(widths: dict[str, int], plan: tuple[Schedule, ...]) -> list[_Buffer]:
+def _buffers(plan: Plan) -> list[_Buffer]:
+    widths = plan.view.widths
     dies = {name: time for time, _, reads in _timeline(plan) for name in reads}
     buffers: list[_Buffer] = []
     of: dict[str, _Buffer] = {}
@@ -181,7 +198,8 @@ def _buffers(widths: dict[str, int], plan: tuple[Schedule, ...]) -> list[_Buffer
             continue
         made = action.makes
         end = dies.get(made, time)
-        over = next((name for name in _may_overwrite(action) if dies[name] == time and name in of), None)
+        free = (name for name in _may_overwrite(action) if dies[name] == time and name in of)
+        over = next((name for name in free if (name in plan.kept) is (made in plan.kept)), None)
         if over is not None and widths[over] == widths[made]:
             of[made] = of[over]
             of[made].last = end

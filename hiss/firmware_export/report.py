@@ -39,7 +39,7 @@ def _bill(program: Program, name: str, layout: Layout, table_bytes: int) -> list
         f"Flash   {table_bytes} bytes of tables, and the code",
         f"RAM     {layout.ram} bytes: sizeof({name}_t) = {layout.state_bytes} of states, "
         f"{layout.scratch_bytes} of scratch",
-        f"MAC     {spent.macs:.6g} per sample on average, {spent.worst_macs} on the sample that completes an estimate"
+        f"MAC     {spent.macs:.6g} per sample on average, {spent.worst_macs} on the sample that takes most"
         + (f"; elements per sample: {beside}" if beside else ""),
     ]
 
@@ -47,12 +47,19 @@ def _bill(program: Program, name: str, layout: Layout, table_bytes: int) -> list
 def _timing(program: Program) -> list[str]:
     period_s = program.period / program.rate_hz
     made = "each sample" if program.period == 1 else f"every {program.period} samples ({period_s:g} s)"
-    lines = [f"Time    one estimate {made}, of the sample it comes with: no look-ahead"]
+    lines = [f"Time    one estimate {made}, {_whose(program)}: no look-ahead"]
     if program.tare:
         seconds = program.tare / program.rate_hz
         lines.append(f"        the first {program.tare} samples after tare ({seconds:g} s) are measured: no estimate")
     lines.append(f"        settling to 1 %: {_settling(program)}")
     return lines
+
+
+def _whose(program: Program) -> str:
+    if not program.latency:
+        return "of the sample it comes with"
+    late_s = program.latency / program.rate_hz
+    return f"of the sample {program.latency} before the one it comes with ({late_s:g} s, for even work per sample)"
 
 
 def _settling(program: Program) -> str:

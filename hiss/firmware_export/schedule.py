@@ -3,14 +3,20 @@
 An op without memory is one action, `run`. An op with memory may be several: `start` (first sample into the past), `run`
 or, where it stands in `last`, `step` (its state, on every step) and `read` (its value, on the last one), and `push`
 (u into the ring, at the end of the step, since a Delay may read a value that is made after it).
+
+A spread program (hiss.program.tail) is scheduled from its view with copies: stage 0 without what waits, and for each
+slot the part of each stage that runs in it. The stages from 1 on count their steps when the tail ends.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hiss.program import Program, Stage
 from hiss.program import ops as o
+from hiss.program.tail import Deferred, copies, with_copies
 
 
 @dataclass(frozen=True)
@@ -41,9 +47,67 @@ class Schedule:
         return self.every + self.last + self.pushes
 
 
-def schedules(program: Program) -> tuple[Schedule, ...]:
-    """The schedule of every stage."""
-    return tuple(_schedule(index, stage) for index, stage in enumerate(program.stages))
+@dataclass(frozen=True)
+class Plan:
+    """All that a program does.
+
+    view: the program as it is written in C;  stages: of a spread program the first without what waits, the others for
+    their counters and restarts alone;  slots: what runs in each;  kept: values that outlive a step.
+    """
+
+    view: Program
+    stages: tuple[Schedule, ...]
+    slots: tuple[tuple[Schedule, ...], ...] = ()
+    kept: frozenset[str] = frozenset()
+
+    @property
+    def hands(self) -> tuple[str, ...]:
+        """The values that become the outputs."""
+        return self.view.stages[-1].hands
+
+    @property
+    def spread(self) -> bool:
+        """True for a spread program."""
+        return bool(self.slots)
+
+    @property
+    def running(self) -> tuple[Schedule, ...]:
+        """What runs, in an order in which each value is made before it is read: stage 0, then the tail slot by slot."""
+        return (self.stages[0], *(part for slot in self.slots for part in slot)) if self.spread else self.stages
+
+
+def plan_of(program: Program) -> Plan:
+    """The plan of a program."""
+    if program.slots is None:
+        return Plan(program, tuple(_schedule(i, stage) for i, stage in enumerate(program.stages)))
+    view, tail, names = with_copies(program), program.tail, copies(program)
+    first, *rest = view.stages
+    head = dataclasses.replace(first, last=tuple(op for op in first.last if op.out not in program.slots))
+    ops = {op.out: op for _, _, op in view.ops()}
+    slots = tuple(tuple(_parts(view, ops, runs, pushes)) for runs, pushes in zip(tail.slots, tail.pushes, strict=True))
+    kept = frozenset(names.get(name, name) for name in tail.held)
+    # what the tail makes is not there yet when stage 0 hands on
+    stages = (
+        _schedule(0, dataclasses.replace(head, hands=())),
+        *(_schedule(i, stage) for i, stage in enumerate(rest, 1)),
+    )
+    return Plan(view, stages, slots, kept)
+
+
+def _parts(
+    view: Program, ops: dict[str, o.Op], runs: tuple[Deferred, ...], pushes: tuple[Deferred, ...]
+) -> Iterator[Schedule]:
+    """What each stage does in one slot; ops: of the view, by value. What is left of stage 0 has no memory."""
+    for index, stage in enumerate(view.stages):
+        every, last, late = (
+            tuple(ops[d.op.out] for d in found if d.stage == index)
+            for found in ([d for d in runs if d.each], [d for d in runs if not d.each], pushes)
+        )
+        if every or last or late:
+            period = stage.period if index else 1
+            part = _schedule(index, Stage(period, every, last, ()))
+            own = [a for a in part.pushes if isinstance(a.op, o.Fir)] + [Action("push", op, op.reads) for op in late]
+            yield dataclasses.replace(part, pushes=tuple(own), restarts=())
 
 
 def _schedule(index: int, stage: Stage) -> Schedule:

@@ -134,9 +134,9 @@ int32_t {name}_selftest({name}_t *self)
 def steps_of_test(program: Program) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
     """q (n, C) of usual size, then at full scale, and the actions: a tare, and a reset in the middle of a chunk."""
     period, channels = program.period, len(program.inputs)
-    usual = max(2 * period, min(2 * _longest_past(program), _MOST_NUMBERS // channels))
+    usual = program.latency + max(2 * period, min(2 * _longest_past(program), _MOST_NUMBERS // channels))
     usual += period - 1 - usual % period  # the reset comes where no stage is at its beginning
-    noise = _noise(program.tare + usual + 2 * period, channels)
+    noise = _noise(program.tare + usual + 2 * period + program.latency, channels)
     scale = np.full(len(noise), _USUAL)
     scale[: program.tare] = 3
     q = np.rint(noise * scale[:, None])
