@@ -5,6 +5,10 @@ This computer's C, with sanitizers, is held against the integer interpreter; eve
 
 from __future__ import annotations
 
+import functools
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import absent
@@ -13,7 +17,6 @@ from integer_states import RESET, TARE
 from integer_states import first_difference as from_interpreter
 
 from hiss.engines.cores import CORES, missing, open_core
-from hiss.engines.emulator import CORES as IN_UNICORN
 from hiss.engines.firmware import Firmware
 from hiss.engines.host_core import HostCore
 from hiss.engines.trace import differing_bits, first_difference
@@ -24,7 +27,6 @@ from hiss.program import integer
 SHORT, LONG = (120, 80), (10_000, 1_000)
 USUAL = ("hiss", "every position")
 RUNS = [(core, "zig") for core in CORES if core != "host"] + [("m4f", "gcc")]
-RUNS_LONG = [*RUNS, *((core, "gcc") for core in IN_UNICORN if core != "m4f")]
 
 
 class Case:
@@ -50,8 +52,9 @@ class Case:
             if y is not None:
                 made += 1
                 assert self.reference.y[i].tolist() == y.tolist(), f"step {i}"
-            different = from_interpreter(self.model, self.reference.state[i].tobytes(), state)
-            assert different is None, f"step {i}: {different}"
+            if not FAMILIES[self.name].spread or state["phase.0"] == 0:  # within a tail stages have moved on in part
+                different = from_interpreter(self.model, self.reference.state[i].tobytes(), state)
+                assert different is None, f"step {i}: {different}"
         return made
 
     def on(self, core, compiler):
@@ -68,9 +71,15 @@ class Case:
         assert differing_bits(trace, self.reference, members) == 0
 
 
+@pytest.fixture(scope="module")
+def short_of(tmp_path_factory):
+    """Family -> its short case, made once."""
+    return functools.cache(lambda name: Case(name, tmp_path_factory.mktemp("short"), SHORT))
+
+
 @pytest.fixture(scope="module", params=USUAL)
-def short(request, tmp_path_factory):
-    return Case(request.param, tmp_path_factory.mktemp("short"), SHORT)
+def short(request, short_of):
+    return short_of(request.param)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -93,7 +102,7 @@ def test_this_computer_equals_the_interpreter_in_every_bit_for_long(long):
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize(("core", "compiler"), RUNS_LONG)
+@pytest.mark.parametrize(("core", "compiler"), RUNS)
 def test_every_core_equals_this_computer_in_every_bit_for_long(long, core, compiler):
     long.on(core, compiler)
 
@@ -119,15 +128,16 @@ PLANTED = {
 
 
 @pytest.mark.parametrize("bug", PLANTED)
-def test_a_bug_planted_in_one_cores_path_is_caught(bug, tmp_path):
+def test_a_bug_planted_in_one_cores_path_is_caught(bug, short_of, tmp_path):
     core, compiler, file, good, bad = PLANTED[bug]
     reason = missing(core, compiler)
     if reason is not None:
         absent(reason)
-    case = Case("hiss" if "ring" not in bug else "every position", tmp_path, SHORT)
+    case = short_of("hiss" if "ring" not in bug else "every position")
+    shutil.copytree(case.firmware.folder, tmp_path, dirs_exist_ok=True)
     text = (tmp_path / file).read_text()
     assert good in text, f"{file} has changed: plant the bug elsewhere"
     (tmp_path / file).write_text(text.replace(good, bad, 1))
-    core_with_bug = open_core(core, case.firmware, compiler=compiler)
-    trace = core_with_bug.run(case.x, case.actions)
+    with_bug = open_core(core, replace(case.firmware, folder=tmp_path), compiler=compiler)
+    trace = with_bug.run(case.x, case.actions)
     assert first_difference(trace, case.reference, case.model.layout.members) is not None

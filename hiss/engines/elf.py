@@ -10,7 +10,7 @@ from pathlib import Path
 from hiss.errors import ExportError
 
 ARM, AVR, RISCV = 40, 83, 243
-_LOAD, _SYMTAB, _NOBITS, _FUNCTION, _PAGE = 1, 2, 8, 2, 0x1000
+_LOAD, _SYMTAB, _NOBITS, _OBJECT, _FUNCTION, _PAGE = 1, 2, 8, 1, 2, 0x1000
 _WRITE, _ALLOC, _EXECUTE = 1, 2, 4
 
 
@@ -19,7 +19,7 @@ class Elf:
     """segments: (address, bytes) to load;  symbols: addresses;  sizes: of symbols;  sections: bytes by name.
 
     machine: ARM, AVR or RISCV;  code, tables, data: bytes of flash that hold instructions, constants, and what is
-    copied into RAM at the start. A section .vectors or .glue is not counted.
+    copied into RAM at the start. Neither vectors nor what calls the model (emu_..., main) are counted.
     """
 
     machine: int
@@ -39,9 +39,14 @@ class Elf:
             raise ExportError(f"{path.name}: not a 32-bit little-endian ELF image")
         (machine,) = struct.unpack_from("<H", data, 18)
         headers = _read_headers(data)
-        symbols, sizes = _read_symbols(data, headers, machine)
+        entries = _read_symbols(data, headers, machine)
+        symbols = {entry.name: entry.value for entry in entries}
+        sizes = {entry.name: entry.size for entry in entries}
         sections = {header.name: header.size for header in headers}
-        return cls(machine, _read_segments(data), symbols, sizes, sections, *_flash(headers))
+        code, tables, initial = _flash(headers)
+        if machine == AVR:
+            code, tables = _avr_flash(code, entries)
+        return cls(machine, _read_segments(data), symbols, sizes, sections, code, tables, initial)
 
     def span(self) -> tuple[int, int]:
         """First and one past the last page that the segments cover."""
@@ -58,6 +63,14 @@ class _Header:
     offset: int
     size: int
     link: int
+
+
+@dataclass(frozen=True)
+class _Symbol:
+    name: str
+    value: int
+    size: int
+    kind: int
 
 
 def thumb_instructions(code: bytes) -> int:
@@ -98,9 +111,8 @@ def _read_headers(data: bytes) -> list[_Header]:
     return [_Header(_text(data, names_at + row[0]), row[1], row[2], row[4], row[5], row[6]) for row in rows]
 
 
-def _read_symbols(data: bytes, headers: list[_Header], machine: int) -> tuple[dict[str, int], dict[str, int]]:
-    symbols: dict[str, int] = {}
-    sizes: dict[str, int] = {}
+def _read_symbols(data: bytes, headers: list[_Header], machine: int) -> list[_Symbol]:
+    entries = []
     for header in headers:
         if header.kind != _SYMTAB:
             continue
@@ -108,9 +120,8 @@ def _read_symbols(data: bytes, headers: list[_Header], machine: int) -> tuple[di
         for at in range(header.offset, header.offset + header.size, 16):
             name, value, size, info = struct.unpack_from("<3IB", data, at)
             thumb = machine == ARM and info & 15 == _FUNCTION  # bit 0 only says "Thumb"
-            symbols[_text(data, strings + name)] = value & ~1 if thumb else value
-            sizes[_text(data, strings + name)] = size
-    return symbols, sizes
+            entries.append(_Symbol(_text(data, strings + name), value & ~1 if thumb else value, size, info & 15))
+    return entries
 
 
 def _flash(headers: list[_Header]) -> tuple[int, int, int]:
@@ -126,6 +137,14 @@ def _flash(headers: list[_Header]) -> tuple[int, int, int]:
         else:
             tables += header.size
     return code, tables, data
+
+
+def _avr_flash(text: int, entries: list[_Symbol]) -> tuple[int, int]:
+    """Code and tables of an AVR, where both, the vectors too, lie in one section at address 0."""
+    tables = sum(entry.size for entry in entries if entry.kind == _OBJECT and 0 < entry.value < text)
+    vectors = next((entry.value for entry in entries if entry.name == "__trampolines_start"), 0)
+    glue = sum(entry.size for entry in entries if entry.name in ("emu_wait", "emu_keep", "main"))
+    return text - tables - vectors - glue, tables
 
 
 def _text(data: bytes, at: int) -> str:

@@ -1,0 +1,83 @@
+"""What an integer or float32 program costs on every core: instructions or cycles per step, flash, RAM, stack.
+
+    from bench_cores import bench_cores
+    bench_cores(program)  ->  {"m4f": {"average": ..., "worst": ..., "code": ..., "tables": ..., "stack": ...}, ...}
+
+One and the same image per core: gcc at -O2, the vectors not counted, the self-test left out of code and tables.
+python tools/bench_cores.py MODEL.hiss prints the same as a table.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hiss.engines.cores import CORES, missing, open_core
+from hiss.engines.emulator import CORES as IN_UNICORN
+from hiss.engines.emulator import Emulator, usual_input
+from hiss.engines.firmware import Firmware
+from hiss.engines.stack import stack_bytes
+from hiss.engines.toolchains import linked_sizes
+from hiss.errors import ExportError
+from hiss.firmware_export import export_c
+from hiss.program import Program, load_program
+
+
+def bench_cores(program: Program, optimize: str = "-O2") -> dict[str, dict[str, Any]]:
+    """Figures per core; {"missing": why} where this computer lacks its tools or the model does not fit."""
+    with tempfile.TemporaryDirectory() as folder:
+        ram = export_c(program, folder, "bench").ram_bytes
+        firmware = Firmware.of(program, folder, "bench")
+        return {core: _figures(program, firmware, core, optimize, ram) for core in CORES if core != "host"}
+
+
+def _figures(program: Program, firmware: Firmware, core: str, optimize: str, ram: int) -> dict[str, Any]:
+    reason = missing(core, "gcc")
+    if reason is not None:
+        return {"missing": reason}
+    try:
+        counts = counted(program, firmware, core, optimize)
+    except ExportError as error:
+        return {"missing": str(error).splitlines()[0]}
+    target = core.removesuffix("-qemu")
+    return {
+        "average": round(float(np.mean(counts)), 1),
+        "worst": int(np.max(counts)),
+        "unit": "cycles" if core.startswith("atmega") else "instructions",
+        **linked_sizes(firmware, target, "gcc", optimize),
+        "ram": ram,
+        "stack": stack_bytes(firmware, target, optimize).bytes,
+    }
+
+
+def counted(program: Program, firmware: Firmware, core: str, optimize: str) -> list[int]:
+    """Instructions (AVR: cycles) of each step over one whole period after the tare."""
+    x = usual_input(program, program.tare + program.period)
+    if core in IN_UNICORN:
+        run = Emulator.of(firmware, core, compiler="gcc", optimize=optimize)
+        run.tare()
+        return run.count_steps(x)[program.tare :]
+    counts = open_core(core, firmware, optimize=optimize).run(x, count=True).counts
+    return counts[program.tare :].tolist()
+
+
+def table(found: dict[str, dict[str, Any]]) -> str:
+    """One line per core."""
+    lines = [f"{'core':14}{'average':>10}{'worst':>10}{'code':>8}{'tables':>8}{'RAM':>7}{'stack':>7}"]
+    for core, f in found.items():
+        if "missing" in f:
+            lines.append(f"{core:14}{f['missing']}")
+            continue
+        lines.append(
+            f"{core:14}{f['average']:10.0f}{f['worst']:10}{f['code']:8}{f['tables']:8}{f['ram']:7}{f['stack']:7}"
+            + ("  (cycles)" if f["unit"] == "cycles" else "")
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table(bench_cores(load_program(Path(sys.argv[1])))))
