@@ -21,8 +21,8 @@ from hiss.quantization import quantized
 
 SEEDS = range(8)
 TOP = 2**15 - 1
-PINNED = {"gelu": 524254, "silu": 862365, "softplus": 873809, "sigmoid": 5572821, "tanh": 11145616, "decay": 3529988}
-PINNED_POWERS, PINNED_GUESSES = 1537366, 8388593
+PINNED = {"gelu": 262095, "silu": 862365, "softplus": 873809, "sigmoid": 2528333, "tanh": 11145616, "decay": 3529988}
+PINNED_POWERS, PINNED_GUESSES = 1537366, 2097078
 
 
 @functools.cache
@@ -163,7 +163,7 @@ def test_poles_lie_inside_the_circle_after_rounding(seed):
     assert np.abs(inside).max() < 1
     assert report.pole_max == np.abs(inside).max()
     np.testing.assert_array_equal(inside, op.a)  # the program says the poles that the integers stand for
-    step = np.exp2(-made.formats["y"]["a"].frac_bits.min(-1).astype(float))
+    step = np.exp2(-made.formats["y"]["a"].frac_bits.astype(float))
     assert not report.moved
     assert np.all(np.abs(inside - a) <= step)
 
@@ -271,7 +271,7 @@ def test_the_tare_is_the_mean_rounded_half_up_and_reset_keeps_it():
 
 @pytest.mark.parametrize(
     ("function", "error"),
-    [("gelu", 6e-5), ("silu", 9e-5), ("softplus", 6e-5), ("sigmoid", 4e-5), ("tanh", 5e-5), ("relu", 0), ("exp", 1e-4)],
+    [("gelu", 1.3e-4), ("silu", 9e-5), ("softplus", 6e-5), ("sigmoid", 7e-5), ("tanh", 5e-5), ("relu", 0), ("exp", 1e-4)],
 )
 def test_functions_are_as_accurate_as_stated(function, error):
     """Over every int16 in three formats; the error beside half a unit of the output, for exp relative."""
@@ -320,8 +320,8 @@ def test_the_tables_are_pinned():
 
 def test_one_over_root_is_within_3e_5_of_itself():
     p = np.unique(np.round(np.exp2(np.linspace(0, 61.9, 20_000))).astype(np.int64))
-    r, e = integer.rsqrt(p)
-    np.testing.assert_allclose(np.ldexp(r.astype(float), -e) * np.sqrt(p.astype(float)), 1, atol=3e-5)
+    r, s = integer.rsqrt(p)
+    np.testing.assert_allclose(np.ldexp(r.astype(float), -29 - s) * np.sqrt(p.astype(float)), 1, atol=3e-5)
 
 
 @pytest.mark.parametrize("kind", ["layer", "rms"])

@@ -14,7 +14,6 @@ from hiss.program import tables
 
 RUNTIME = Path(__file__).parent.parent / "hiss" / "firmware_export" / "runtime" / "hiss_int.c"
 BEGIN, END = "/* tables: written by tools/integer_tables.py */\n", "/* end of tables */\n"
-FORMS = {"gelu": "x - max(x, 0)", "silu": "x - max(x, 0)", "softplus": "- max(x, 0)", "sigmoid": "- 1/2", "tanh": ""}
 
 
 def text() -> str:
@@ -23,12 +22,15 @@ def text() -> str:
     for name in ("gelu", "silu", "softplus", "sigmoid", "tanh", "decay"):
         t = tables.table(name)
         guard = f"HISS_{name.upper()}"
-        made.append(f"#define {guard}_LAST {len(t.entries) - 1}\n#define {guard}_LOG2 {t.segments_log2}\n")
+        last = len(t.entries) - 1
+        ends = f"{guard}_LAST {last}" if name == "decay" else f"{guard}_END {last >> t.segments_log2}"
+        made.append(f"#define {ends}\n#define {guard}_LOG2 {t.segments_log2}\n")
         kind = "uint16_t" if name == "decay" else "int16_t"
         said = "(1 - exp(-v)) / v" if name == "decay" else f"T of {name}"
-        made.append(table_text(kind, f"hiss_{name}_table", t.entries, f"{said}, {2**t.segments_log2} segments a unit"))
+        entries = np.append(t.entries, t.entries[-1])  # what follows the last is it again
+        made.append(table_text(kind, f"hiss_{name}_table", entries, f"{said}, {2**t.segments_log2} segments a unit"))
     made.append(table_text("uint16_t", "hiss_exp2_table", tables.powers_of_two(), "2^(i / 64), units of 2^-14"))
-    guesses = "1 / sqrt((i + 64.5) / 256), units of 2^-15"
+    guesses = "1 / sqrt((i + 16.5) / 64), units of 2^-15"
     made.append(table_text("uint16_t", "hiss_rsqrt_table", np.asarray(tables.rsqrt_guesses()), guesses))
     return "\n".join(made)
 

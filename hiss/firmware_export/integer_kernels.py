@@ -14,8 +14,8 @@ from hiss.firmware_export.context import Context, Lines, count, shift_of
 from hiss.firmware_export.kernels import delay, push, signed_sum
 from hiss.firmware_export.schedule import fir_taps
 from hiss.program import ops as o
-from hiss.program.constants import STATE_SHIFT, norm_frac
-from hiss.program.formats import POLE_FRAC, Format
+from hiss.program.constants import STATE_SHIFT
+from hiss.program.formats import POLE_FRAC, SUMS, Format
 from hiss.program.ops import Index
 
 _INT32 = 2**31 - 1
@@ -35,6 +35,12 @@ def _shifts(c: Context, op: o.Op, part: str, shift: Index) -> str:
         name = f"shift_{'up_' if by < 0 else ''}{abs(by)}_x{np.size(shift)}"
         return c.tables.integers("int8_t", name, shift, f"{said} of {by}")
     return c.integers("int8_t", op, part, shift, said)
+
+
+def _biased(c: Context, op: o.Op, bias: Index) -> Index:
+    """The bias, and the half that rounds: after it a sum only shifts."""
+    shift = _format(c, op, SUMS[type(op)]).frac_bits - c.frac(op.out)
+    return bias + ((np.int64(1) << shift) >> 1)
 
 
 def _bits(bits: int) -> str:
@@ -62,7 +68,7 @@ def _affine(op: o.Affine, _kind: str, c: Context) -> Lines:
         part = "w" if len(op.inputs) == 1 else f"w{i}"
         weight = c.integers(_bits(bits), op, part, held[f"weights.{i}"], f"{rows[:-1]} x {c.widths[name]}")
         terms.append(f"{{{weight}, {c.names[name]}, {c.width(name)}}}")
-    bias = c.integers("int64_t" if wide else "int32_t", op, "b", held["bias"], rows)
+    bias = c.integers("int64_t" if wide else "int32_t", op, "b", _biased(c, op, held["bias"]), rows)
     shift = _shifts(c, op, "shift", _format(c, op, "weights").frac_bits - c.frac(op.out))
     kernel = f"hiss_affine_{'wide_' if wide else ''}s{bits}"
     arguments = (c.names[op.out], "terms", count(len(terms)), bias, shift, rows)
@@ -83,7 +89,7 @@ def _fir(op: o.Fir, kind: str, c: Context) -> Lines:
     held, own, u = c.numbers.integers[op.out], _format(c, op, "taps"), c.names[op.input]
     said = f"{taps} taps x {channels}, present sample first"
     table = c.integers(_bits(own.bits), op, "t", held["taps"][:, :taps].T, said)
-    bias = c.integers("int32_t", op, "b", held["bias"], count(channels))
+    bias = c.integers("int32_t", op, "b", _biased(c, op, held["bias"]), count(channels))
     shift = _shifts(c, op, "shift", own.frac_bits - c.frac(op.out))
     history = c.state(op) if taps > 1 else u  # a single tap reads no past
     sizes = (count(channels), count(taps), c.place(op), c.past(op, taps))
@@ -104,11 +110,14 @@ def _diagonal(op: o.Diagonal, kind: str, c: Context) -> Lines:
 
 def _diagonal_step(op: o.Diagonal, c: Context) -> Lines:
     channels, modes = op.a.shape
-    poles, state = _format(c, op, "a").frac_bits - POLE_FRAC[0], _format(c, op, "h")
+    poles, state = _format(c, op, "a").frac_bits, _format(c, op, "h")
     drive = c.frac(op.input)[:, None] - state.frac_bits
+    shifts = poles - POLE_FRAC[0] if state.bits == 32 else poles
+    each = bool(np.ptp(shifts, axis=1).any())
     tables = (
         c.integers("int16_t", op, "d", c.numbers.integers[op.out]["a"], f"1 - a, {channels} x {modes} (re, im)"),
-        c.integers("uint8_t", op, "shifts", poles[..., 0] | poles[..., 1] << 4, f"{channels} x {modes} (re, im)"),
+        _shifts(c, op, "shifts", shifts if each else shifts[:, 0]),
+        count(int(each)),
         _shifts(c, op, "drive", drive[:, 0] if state.bits == 32 else drive),
     )
     arguments = (c.state(op), *tables, c.names[op.input], count(channels), count(modes))
@@ -119,12 +128,12 @@ def _diagonal_read(op: o.Diagonal, c: Context) -> Lines:
     channels, modes = op.a.shape
     held = c.numbers.integers[op.out]
     tables = (
-        c.integers("int16_t", op, "c", held["c"], f"{channels} x {modes} (re, -im)"),
+        c.integers(_bits(_format(c, op, "c").bits), op, "c", held["c"], f"{channels} x {modes} (re, -im)"),
         c.integers("int16_t", op, "feed", held["d"], str(channels)),
         _shifts(c, op, "shift", _format(c, op, "c").frac_bits - c.frac(op.out)),
     )
     arguments = (c.names[op.out], c.state(op), *tables, c.names[op.input], count(channels), count(modes))
-    kernel = f"hiss_diagonal_read_s{_format(c, op, 'h').bits}"
+    kernel = f"hiss_diagonal_read_s{_format(c, op, 'h').bits}_s{_format(c, op, 'c').bits}"
     return [f"/* {op.out} = Re(sum c h) + d {op.input} */", f"{kernel}({', '.join(arguments)});"]
 
 
@@ -164,12 +173,12 @@ def _map(op: o.Map, _kind: str, c: Context) -> Lines:
 def _norm(op: o.Norm, _kind: str, c: Context) -> Lines:
     held, n = c.numbers.integers[op.out], c.width(op.out)
     gain = c.integers("int16_t", op, "gain", held["gain"], n)
-    bias = c.integers("int32_t", op, "bias", held["bias"], n)
-    shift = _shifts(c, op, "shift", _format(c, op, "gain").frac_bits - c.frac(op.out))
-    how = (f"INT64_C({int(held['eps'])})", str(norm_frac(len(op.gain))))
+    bias = c.integers("int32_t", op, "bias", _biased(c, op, held["bias"]), n)
+    shift = int((_format(c, op, "gain").frac_bits - c.frac(op.out))[0])
+    how = (f"INT64_C({int(held['eps'])})", str(shift))
     return [
         f"/* {op.out} = gain {op.kind}norm({op.input}) + bias */",
-        c.call(f"norm_{op.kind}", c.names[op.out], c.names[op.input], gain, bias, shift, *how, n),
+        c.call(f"norm_{op.kind}", c.names[op.out], c.names[op.input], gain, bias, *how, n),
     ]
 
 

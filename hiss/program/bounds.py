@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hiss.errors import ProgramError
 from hiss.program import ops as o
-from hiss.program.constants import STATE_SHIFT, constants, norm_frac, poles
+from hiss.program.constants import NORM_FRAC, STATE_SHIFT, WIDE_STATE, constants, poles
 from hiss.program.formats import Formats
 from hiss.program.ops import Index, Modes
 from hiss.program.program import Program
@@ -70,7 +70,8 @@ def _proofs(op: o.Op, formats: Formats, steps: int | None) -> list[Proof]:
                 raise ProgramError(f"{op.out!r}: a rounded pole has modulus {circle.max()!r}; expected below 1")
             reach = diagonal_reach(op, formats, steps)
             total = _sum(op, read_reach(op, formats, reach), formats[op.out]["c"].frac_bits - out)
-            return [Proof(op.out, "state", float(reach.max(initial=0)), formats[op.out]["h"].bits), total]
+            bits = min(formats[op.out]["h"].bits, WIDE_STATE)
+            return [Proof(op.out, "state", float(reach.max(initial=0)), bits), total]
         case o.Selective():
             reach = selective_reach(op, formats)
             facc = formats[op.out]["h"].frac_bits + formats[op.c]["out"].frac_bits[0] - STATE_SHIFT
@@ -98,18 +99,16 @@ def row_reach(op: o.Affine | o.Fir, formats: Formats) -> Floats:
     return sum(np.abs(w).sum(-1) for w in weights) * float(FULL) + np.abs(integers["bias"])
 
 
-def product_error(frac_bits: Index, state_bits: int) -> Floats:
-    """Largest rounding error of one product (1 - a) h, in units of h."""
-    if state_bits == 16:
-        return np.full(frac_bits.shape, 0.5)
-    return np.where(frac_bits > STATE_SHIFT, 0.5, np.exp2(np.maximum(STATE_SHIFT - frac_bits, 0)))
+def product_error(state_bits: int) -> float:
+    """Largest error of one product (1 - a) h, in units of h: rounded in 16 bits, rounded down in 32."""
+    return 0.5 if state_bits == 16 else 1.0
 
 
 def diagonal_reach(op: o.Diagonal, formats: Formats, steps: int | None) -> Floats:
     """(H, N, 2) what |Re h| and |Im h| can reach, in integers, with the rounded pole."""
     own, drive = formats[op.out], formats[op.input]["out"].frac_bits[:, None]
     sums = l1_sums(poles(op, formats), steps)
-    error = (product_error(own["a"].frac_bits, own["h"].bits) * (constants(op, formats)["a"] != 0)).sum(-1)
+    error = (product_error(own["h"].bits) * (constants(op, formats)["a"] != 0)).sum(-1)
     # u rounded to h's grid: both ends of int16 round to whole powers of two, so rounding adds nothing to the largest
     full = np.maximum(np.ldexp(float(FULL), own["h"].frac_bits - drive), 1.0)
     return full[..., None] * sums + (error * sums.sum(-1))[..., None]
@@ -125,7 +124,7 @@ def read_reach(op: o.Diagonal, formats: Formats, reach: Floats) -> Floats:
 def norm_reach(op: o.Norm, formats: Formats) -> Floats:
     """(n,) of gain w + bias, |w| <= 1 but for the error of 1 / sqrt."""
     integers = constants(op, formats)
-    return np.abs(integers["gain"]) * 2.0 ** norm_frac(len(op.gain)) * (1 + 2**-12) + np.abs(integers["bias"])
+    return np.abs(integers["gain"]) * 2.0**NORM_FRAC * (1 + 2**-12) + 1 + np.abs(integers["bias"])
 
 
 def l1_sums(a: Modes, steps: int | None = None) -> Floats:

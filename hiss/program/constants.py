@@ -20,6 +20,10 @@ Integers = dict[str, Index]
 
 STATE_SHIFT = 16
 """A product of a 32 bit state drops its low 16 bits first: one SMULWB on Armv7E-M, one multiply-high elsewhere."""
+WIDE_STATE = 29
+"""Bits that a 32 bit state of a Diagonal uses: three are left for its products, so that all of them shift right."""
+NORM_FRAC = 13
+"""frac_bits of a normalised value over sqrt(n), once the low 16 of 29 are dropped in its product with the gain."""
 SAMPLE_LIMIT = 2**26
 """Raw samples beyond it count as it: on the finer grid of the tare all differences fit 32 bits."""
 RANGE_LIMIT = 2**30 - 1
@@ -71,8 +75,7 @@ def constants(op: o.Op, formats: Formats) -> Integers:
             }
         case o.Norm():
             facc = own["gain"].frac_bits
-            root = norm_frac(len(op.gain))
-            gain = rounded(op.gain * math.sqrt(len(op.gain)), facc - root)
+            gain = rounded(op.gain * math.sqrt(len(op.gain)), facc - NORM_FRAC)
             return {"gain": fits(f"{op.out}.gain", gain, 16), "bias": rounded(op.bias, facc), "eps": _eps(op, formats)}
         case o.Map():
             f = frac(op.input)
@@ -88,15 +91,10 @@ def _diagonal(op: o.Diagonal, formats: Formats) -> Integers:
     parts = np.stack([op.c.real, -op.c.imag], -1)  # Re(c h) = c_re h_re + (-c_im) h_im
     c = rounded(parts, (facc[:, None] + dropped - state.frac_bits)[..., None])
     return {
-        "a": fits(f"{op.out}.a", rounded(step, own["a"].frac_bits), 16),
-        "c": fits(f"{op.out}.c", c, 16),
+        "a": fits(f"{op.out}.a", rounded(step, own["a"].frac_bits[..., None]), 16),
+        "c": fits(f"{op.out}.c", c, own["c"].bits),
         "d": fits(f"{op.out}.d", rounded(op.d, facc - formats[op.input]["out"].frac_bits), 16),
     }
-
-
-def norm_frac(n: int) -> int:
-    """frac_bits of a normalised value over sqrt(n): it is at most 1, and 1 / sqrt(n) in the mean."""
-    return 15 + int(math.log2(n)) // 2
 
 
 def _eps(op: o.Norm, formats: Formats) -> Index:
@@ -111,6 +109,6 @@ def _eps(op: o.Norm, formats: Formats) -> Index:
 
 def poles(op: o.Diagonal, formats: Formats) -> NDArray[np.complex128]:
     """(H, N) the poles that the integers stand for; exact in float64."""
-    a, frac = constants(op, formats)["a"], formats[op.out]["a"].frac_bits
+    a, frac = constants(op, formats)["a"], formats[op.out]["a"].frac_bits[..., None]
     d = np.ldexp(a.astype(np.float64), -frac)
     return (1 - d[..., 0]) - 1j * d[..., 1]

@@ -6,14 +6,15 @@ rounding half up, and every shift is the difference of two formats.   H: channel
 
     Input      x (C,) raw sample, 16 or 32 bits (of which 27 count); offset (C,) 4 bits finer: of offset, range and tare
     Affine     weights (n_out,), 8 or 16 bits: frac_bits of the ROW'S SUM, so W_ij has frac_bits[i] - (those of x_j)
-    Diagonal   a (H, N, 2), 16 bits: of Re and Im of 1 - a, 13 to 28;  c (H,): of the channel's sum
-               h (H, N), 16 bits, or 32 with one format for the modes of a channel
+    Diagonal   a (H, N), 16 bits: of 1 - a, 13 to 26;  c (H,), 8 or 16 bits: of the channel's sum
+               h (H, N), 16 bits, or 32 (of which 29 are used) with one format for the modes of a channel
     Fir        taps (H,), 8 or 16 bits: of the channel's sum, in 32 bits
     Selective  a (H, N) of |a|;  h (H,) 32 bits;  d (H,)
-    Norm       gain (n,), 16 bits: of the sum
+    Norm       gain (n,), 16 bits: of the sum, the same for all channels
     all        out (n,), 16 bits, the same for all channels; a Delay's is that of what it delays; what a Map with a
                table reads has 0 (exp: 1) to 24
 
+A sum has at least as many frac_bits as the value it becomes, 31 more at most: it only ever shifts right.
 Formats of sums instead of weights: what is added up has one format, so no term is ever shifted on its own.
 """
 
@@ -35,8 +36,10 @@ if TYPE_CHECKING:
 LARGEST_FRAC_BITS = 62
 TARE_BITS = 4
 """Bits that the offset, the declared range and the tare have below a raw sample."""
-POLE_FRAC = (13, 28)
-"""Least and largest frac_bits of 1 - a: |1 - a| <= 2, and two shifts fit one byte of a table."""
+POLE_FRAC = (13, 26)
+"""Least and largest frac_bits of 1 - a, which is at most 2."""
+SUMS = {o.Affine: "weights", o.Fir: "taps", o.Diagonal: "c", o.Norm: "gain"}
+"""The part that holds the format of an op's sum."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +64,7 @@ STATE_BITS = (16, 32)
 _PARTS: dict[type[o.Op], dict[str, tuple[int, ...]]] = {  # part -> widths that it may have
     o.Input: {"x": (16, 32), "offset": (32,)},
     o.Affine: {"weights": (8, 16)},
-    o.Diagonal: {"a": (16,), "h": STATE_BITS, "c": (16,)},
+    o.Diagonal: {"a": (16,), "h": STATE_BITS, "c": (8, 16)},
     o.Fir: {"taps": (8, 16)},
     o.Selective: {"a": (16,), "h": (32,), "d": (16,)},
     o.Norm: {"gain": (16,)},
@@ -88,7 +91,7 @@ def check_formats(program: Program) -> None:
 def _shapes(op: o.Op, width: int) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("out", *_PARTS.get(type(op), {})), (width,))
     if isinstance(op, o.Diagonal):
-        shapes |= {"a": (*op.a.shape, 2), "h": op.a.shape}
+        shapes |= {"a": op.a.shape, "h": op.a.shape}
     if isinstance(op, o.Selective):
         shapes |= {"a": op.a.shape}
     return shapes
@@ -109,6 +112,9 @@ def _check_related(program: Program, formats: Formats) -> None:
     for _, _, op in program.ops():
         own = formats[op.out]
         _expect(np.ptp(own["out"].frac_bits) == 0, f"{op.out}: its channels have different formats; expected one")
+        if type(op) in SUMS:
+            down = own[SUMS[type(op)]].frac_bits - own["out"].frac_bits
+            _expect(bool((down >= 0).all() and (down <= 31).all()), f"{op.out}: its sum shifts by {down.min()}")
         match op:
             case o.Input():
                 apart = own["offset"].frac_bits - own["x"].frac_bits
@@ -119,6 +125,8 @@ def _check_related(program: Program, formats: Formats) -> None:
             case o.Map() if op.function in TABLES:
                 read = int(formats[op.input]["out"].frac_bits[0])
                 _expect(TABLES[op.function] <= read <= 24, f"{op.out}: {op.function} reads {read} frac_bits")
+            case o.Norm():
+                _expect(np.ptp(own["gain"].frac_bits) == 0, f"{op.out}: its gains have different formats")
             case o.Diagonal():
                 least, most = POLE_FRAC
                 inside = (own["a"].frac_bits >= least) & (own["a"].frac_bits <= most)

@@ -18,7 +18,7 @@ from hiss.errors import ProgramError
 from hiss.program import ops as o
 from hiss.program import schedule
 from hiss.program.bounds import Proof, decay, prove, shifted
-from hiss.program.constants import SAMPLE_LIMIT, STATE_SHIFT, Integers, constants, norm_frac
+from hiss.program.constants import SAMPLE_LIMIT, STATE_SHIFT, Integers, constants
 from hiss.program.formats import TARE_BITS, Formats
 from hiss.program.ops import Index
 from hiss.program.program import Program
@@ -38,6 +38,9 @@ def requantized(x: Index, shift: Index, bits: int = 16) -> Index:
     top = 2 ** (bits - 1)
     x = np.where(shift < 0, np.clip(x, -top, top), x)  # beyond the limit it saturates anyway
     return np.clip(shifted(x, np.clip(shift, -30, 62)), -top, top - 1)
+
+
+INT16 = 2**15 - 1
 
 
 class Integer:
@@ -115,9 +118,9 @@ class Integer:
         """gain w + bias, w = v / sqrt(sum v^2 + eps): v = n u - sum u ("layer") or u ("rms"), both without rounding."""
         held, n = self._integers[op.out], len(op.gain)
         v = n * u - u.sum(-1, keepdims=True) if op.kind == "layer" else u
-        root, exponent = rsqrt((v * v).sum(-1, keepdims=True) + held["eps"])
-        w = shifted(v * root, exponent - norm_frac(n))
-        total = self._within(op, "sum", held["gain"] * w + held["bias"])
+        root, s = rsqrt((v * v).sum(-1, keepdims=True) + held["eps"])
+        w = ((v << (31 - s)) * np.minimum(root + 2**14 >> 15, INT16)) >> 16  # |v| < 2^s, so w has 29 bits
+        total = self._within(op, "sum", (held["gain"] * w >> 16) + held["bias"])
         return requantized(total, self.formats[op.out]["gain"].frac_bits - self._frac(op.out))
 
     # ---- ops with memory ---------------------------------------------------------------------------------------
@@ -152,15 +155,13 @@ class Integer:
         raise TypeError(f"{type(op).__name__} has no state")
 
     def _rotated(self, op: o.Diagonal, h: Index, u: Index) -> Index:
-        """h - (1 - a) h + u, the four real products rounded one by one; h: (..., H, N, 2) Re and Im."""
+        """h - (1 - a) h + u; of the four real products one by one, 32 bit states round down. h: (..., H, N, 2)."""
         own, d = self.formats[op.out], self._integers[op.out]["a"]
         frac, wide = own["a"].frac_bits, own["h"].bits == 32
         drive = shifted(u[..., None], self._frac(op.input)[:, None] - own["h"].frac_bits)
 
         def times(part: int, x: Index) -> Index:
-            if wide:
-                return shifted(d[..., part] * x >> STATE_SHIFT, frac[..., part] - STATE_SHIFT)
-            return shifted(d[..., part] * x, frac[..., part])
+            return d[..., part] * x >> frac if wide else shifted(d[..., part] * x, frac)
 
         re, im = h[..., 0], h[..., 1]
         return np.stack([re - times(0, re) + times(1, im) + drive, im - times(0, im) - times(1, re)], -1)
@@ -254,16 +255,15 @@ def _exp(x: Index, frac: Index, out: Index) -> Index:
 
 
 def rsqrt(p: Index) -> tuple[Index, Index]:
-    """1 / sqrt(p) = r 2^-e for 1 <= p < 2^62: a guess out of a table, one Newton step; error below 3e-5 of it.
+    """1 / sqrt(p) = r 2^-(29 + s), 2^(s-1) <= sqrt(p) < 2^s, for 1 <= p < 2^62; error below 2e-5 of it.
 
-    p = x 4^s with x in [1/4, 1) in 32 bits; y <- y (3 - x y^2) / 2.
+    p = m 4^s; a guess y out of a table, then twice y <- y (3 - m y^2) / 2.
     """
     s = (_bit_length(p) + 1) // 2
-    m = np.where(s > 16, p >> np.maximum(2 * s - 32, 0), p << np.maximum(32 - 2 * s, 0))  # x in units of 2^-32
-    y = rsqrt_guesses()[(m >> 24) - 64]  # units of 2^-15
-    xy2 = y * y * (m >> 2) >> 30  # x y^2 in units of 2^-30
-    r = y * (3 * 2**30 - xy2) >> 16  # units of 2^-30
-    return r, 30 + s
+    m = np.where(s > 16, p >> np.maximum(2 * s - 32, 0), p << np.maximum(32 - 2 * s, 0))  # units of 2^-32
+    y = rsqrt_guesses()[(m >> 26) - 16]  # units of 2^-15
+    y = y * (3 * 2**30 - (y * y * (m >> 2) >> 30)) >> 31
+    return y * (3 * 2**30 - (y * y * (m >> 2) >> 30)) >> 17, s  # units of 2^-29
 
 
 def _bit_length(p: Index) -> Index:

@@ -53,10 +53,10 @@ def _decay(v: float) -> float:
 
 # function, where it ends, segments per unit: ends where the rest is below half an entry's step
 _REMAINDERS: dict[str, tuple[Callable[[float], float], int, int]] = {
-    "gelu": (_gelu, 5, 6),
+    "gelu": (_gelu, 5, 5),
     "silu": (_silu, 14, 5),
     "softplus": (_softplus, 11, 5),
-    "sigmoid": (_sigmoid, 12, 5),
+    "sigmoid": (_sigmoid, 11, 4),
     "tanh": (math.tanh, 6, 6),
     "decay": (_decay, 16, 5),
 }
@@ -87,5 +87,5 @@ def powers_of_two() -> Index:
 
 @cache
 def rsqrt_guesses() -> Index:
-    """1 / sqrt(x) in the middle of [i, i + 1) / 256 for i = 64..255, in units of 2^-15; error up to 0.4 %."""
-    return np.array([math.floor(2**15 / math.sqrt((i + 0.5) / 256) + 0.5) for i in range(64, 256)], np.int64)
+    """1 / sqrt(x) in the middle of [i, i + 1) / 64 for i = 16..63, in units of 2^-15; error up to 1.6 %."""
+    return np.array([math.floor(2**15 / math.sqrt((i + 0.5) / 64) + 0.5) for i in range(16, 64)], np.int64)

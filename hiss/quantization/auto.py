@@ -12,7 +12,7 @@ from hiss.errors import ProgramError
 from hiss.program import Program
 from hiss.program import ops as o
 from hiss.quantization.calibration import Progress
-from hiss.quantization.finest import rows
+from hiss.quantization.finest import read_out, rows
 from hiss.quantization.measure import Windows
 from hiss.quantization.report import Choice, Raised
 from hiss.quantization.weights import PARTS, count
@@ -62,10 +62,14 @@ def _ranked(made: Program, small: list[o.Op], windows: Windows, noise: float, pr
 def with_int16(made: Program, ops: list[o.Op]) -> Program:
     """An integer program with 16 bit weights of these ops."""
     formats = {name: dict(parts) for name, parts in (made.formats or {}).items()}
-    for op in ops:
-        part = PARTS[type(op)]
-        assert isinstance(op, o.Affine | o.Fir)
-        formats[op.out][part] = rows(op, part, formats, 16)
+    raised = {op.out for op in ops}
+    for stage in made.stages:
+        for op in stage.ops:
+            match op:
+                case o.Affine() | o.Fir() if op.out in raised:
+                    rows(op, PARTS[type(op)], formats, 16)
+                case o.Diagonal() if op.out in raised:
+                    read_out(op, formats, stage.period if op.restart else None, 16)
     return dataclasses.replace(made, formats=formats)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from typing import Any
@@ -71,14 +71,17 @@ def observe(program: Program, samples: Seq[NDArray[Any]], progress: Progress) ->
     return Observed(largest, reach, all(bool(np.all(x == np.floor(x))) for x in samples))
 
 
-def value_formats(program: Program, observed: Observed) -> Trial:
-    """The formats of all values, and of the raw sample."""
+def value_formats(program: Program, observed: Observed, most: Mapping[str, int]) -> Trial:
+    """The formats of all values, and of the raw sample.   most: frac_bits that a value has at most."""
     formats: Trial = {
         name: {"out": uniform(finest(INT16, HEADROOM * observed.largest[name]), width)}
         for name, width in program.widths.items()
     }
     first = interpreter.input_op(program)
     formats[first.out] = _input(first, observed)
+    for name, frac in most.items():
+        held = formats[name]["out"]
+        formats[name]["out"] = Format(16, np.minimum(held.frac_bits, frac))
     for _, _, op in program.ops():
         if isinstance(op, o.Map) and op.function in TABLES:  # larger than what a table reads: saturated
             held = formats[op.input]["out"]

@@ -16,7 +16,7 @@ from hiss.program import ops as o
 from hiss.program.constants import constants, poles
 from hiss.quantization.auto import within_budget
 from hiss.quantization.calibration import Observed, Progress, observe, prepared, value_formats
-from hiss.quantization.finest import INT16, gain, inside, rows, selective, state_and_sum
+from hiss.quantization.finest import INT16, Trial, gain, inside, read_out, rows, selective, state
 from hiss.quantization.measure import windows
 from hiss.quantization.report import Choice, Moved, Report, Value
 from hiss.quantization.weights import PARTS, Weights, weight_bits
@@ -86,18 +86,30 @@ def formatted(
     program: Program, observed: Observed, bits: Mapping[str, int], states: str
 ) -> tuple[Program, tuple[Moved, ...]]:
     """The program with all its formats, and the poles that moved."""
-    formats = value_formats(program, observed)
+    most: dict[str, int] = {}  # frac_bits of values that a coarser sum allows
+    while True:
+        formats = value_formats(program, observed, most)
+        made, moved = _given(program, formats, bits, states)
+        coarser = {name: int(parts["out"].frac_bits[0]) for name, parts in formats.items()}
+        if coarser == most:
+            return dataclasses.replace(made, formats=formats), moved
+        most = coarser
+
+
+def _given(program: Program, formats: Trial, bits: Mapping[str, int], states: str) -> tuple[Program, tuple[Moved, ...]]:
+    """The formats of all parts go into `formats`, and what a sum cannot say leaves its value; poles as they become."""
     moved: list[Moved] = []
     periods = {op.out: stage.period for stage in program.stages for op in stage.ops}
 
     def settled(op: o.Op) -> o.Op:
         match op:
             case o.Affine() | o.Fir():
-                part = PARTS[type(op)]
-                formats[op.out][part] = rows(op, part, formats, bits[op.out])
+                rows(op, PARTS[type(op)], formats, bits[op.out])
             case o.Diagonal():
                 op = inside(op, formats, moved)
-                state_and_sum(op, formats, periods[op.out] if op.restart else None, states)
+                steps = periods[op.out] if op.restart else None
+                state(op, formats, steps, states)
+                read_out(op, formats, steps, bits[op.out])
             case o.Selective():
                 selective(op, formats)
             case o.Norm():
@@ -107,7 +119,7 @@ def formatted(
     stages = tuple(
         Stage(s.period, tuple(map(settled, s.every)), tuple(map(settled, s.last)), s.hands) for s in program.stages
     )
-    return dataclasses.replace(program, stages=stages, formats=formats), tuple(moved)
+    return dataclasses.replace(program, stages=stages), tuple(moved)
 
 
 def _report(program: Program, observed: Observed, moved: tuple[Moved, ...], choice: Choice | None) -> Report:

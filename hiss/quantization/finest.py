@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hiss.errors import ProgramError
 from hiss.program import bounds
 from hiss.program import ops as o
+from hiss.program.constants import NORM_FRAC, STATE_SHIFT
 from hiss.program.formats import POLE_FRAC, Format, uniform
 from hiss.program.ops import Index, Modes
 from hiss.quantization.report import Moved
@@ -26,7 +27,11 @@ DEAD_ZONE = 1e-3
 FINEST = 24
 DOWN = 30
 """A sum has at most this many bits below its value."""
-INT16, INT32 = 2**15 - 1, 2**31 - 1
+SPARE = 3
+"""Bits of int16 weights that a row gives up rather than add up in 64 bits."""
+CLEAR = 2**9
+"""Least integer of |1 - a| where the poles of a channel share a format: its decay is right to 0.1 %."""
+INT16, INT32, INT29 = 2**15 - 1, 2**31 - 1, 2**28 - 1
 
 
 def finest(limit: int, size: float) -> int:
@@ -60,7 +65,7 @@ def halves(formats: Trial, op: o.Op, part: str) -> Floats:
     return np.ldexp(0.5, np.maximum(formats[op.out][part].frac_bits - formats[op.out]["out"].frac_bits, 0))
 
 
-def rows(op: o.Affine | o.Fir, part: str, formats: Trial, bits: int) -> Format:
+def rows(op: o.Affine | o.Fir, part: str, formats: Trial, bits: int) -> None:
     """The finest format of each row's sum. int8: 32 bits, proven; int16 of an Affine: more where needed."""
     limit, out = 2 ** (bits - 1) - 1, formats[op.out]["out"].frac_bits
     if isinstance(op, o.Affine):
@@ -70,21 +75,33 @@ def rows(op: o.Affine | o.Fir, part: str, formats: Trial, bits: int) -> Format:
     else:
         size = np.abs(op.taps).max(1) * np.exp2(-formats[op.input]["out"].frac_bits)
     facc = np.minimum(finest_each(limit, size, FINEST + 40), out + DOWN)
-    formats[op.out][part] = Format(bits, facc)
-    narrow = bits == 8 or isinstance(op, o.Fir)
-    most = INT32 if narrow else 2**52  # sums of 53 bits are exact in float64 too
-    lowered(formats, op, part, lambda: bounds.row_reach(op, formats) + halves(formats, op, part), most)
-    return formats[op.out][part]
+    for most in (INT32, 2**52):  # sums of 53 bits are exact in float64 too
+        formats[op.out][part] = Format(bits, facc)
+        lowered(formats, op, part, lambda: bounds.row_reach(op, formats) + halves(formats, op, part), most)
+        lost = facc - formats[op.out][part].frac_bits
+        if bits == 8 or isinstance(op, o.Fir) or lost.max() <= SPARE:
+            break
+    coarsened(formats, op, part)
+
+
+def coarsened(formats: Trial, op: o.Op, part: str) -> None:
+    """A value has no more bits than the sum it comes from: none that could say anything."""
+    out = formats[op.out]["out"]
+    most = formats[op.out][part].frac_bits.min()
+    formats[op.out]["out"] = Format(out.bits, np.minimum(out.frac_bits, most))
 
 
 def inside(op: o.Diagonal, formats: Trial, moved: list[Moved]) -> o.Diagonal:
     """The op with poles as integers say them, all inside the circle."""
     d = np.stack([1 - op.a.real, -op.a.imag], -1)
-    frac = finest_each(INT16, np.abs(d), POLE_FRAC[1])
-    frac -= np.abs(np.floor(np.ldexp(d, frac) + 0.5)) > INT16  # rounding up to 2^15
+    frac = finest_each(INT16, np.abs(d).max(-1), POLE_FRAC[1])
+    frac -= np.abs(np.floor(np.ldexp(d, frac[..., None]) + 0.5)).max(-1) > INT16  # rounding up to 2^15
+    shared = frac.min(1, keepdims=True)
+    if np.all(np.ldexp(np.abs(1 - op.a), shared) >= CLEAR):
+        frac = shared + 0 * frac
     formats[op.out]["a"] = Format(16, frac)
-    whole = np.floor(np.ldexp(d, frac) + 0.5)
-    made = _pole(whole, frac)
+    whole = np.floor(np.ldexp(d, frac[..., None]) + 0.5)
+    made = _pole(whole, frac[..., None])
     for index in np.argwhere(np.abs(made) >= 1):
         h, n = index.tolist()
         steps = 0
@@ -102,24 +119,30 @@ def _pole(whole: Floats, frac: Index) -> Modes:
     return (1 - d[..., 0]) - 1j * d[..., 1]
 
 
-def state_and_sum(op: o.Diagonal, formats: Trial, steps: int | None, states: str) -> None:
-    """h by its exact bound, then the sum that reads it."""
+def state(op: o.Diagonal, formats: Trial, steps: int | None, states: str) -> None:
+    """h by its exact bound."""
     own, drive = formats[op.out], formats[op.input]["out"].frac_bits[:, None]
     sums = bounds.l1_sums(op.a, steps).max(-1)
     small = states == "int16" and _dead_zone(op.a, sums) < DEAD_ZONE
-    bits, limit = (16, INT16) if small else (32, INT32)
+    bits, limit = (16, INT16) if small else (32, INT29)
     own["h"] = Format(bits, finest_each(limit, sums * np.ldexp(float(bounds.FULL), -drive), FINEST + 16))
     if not small:
         own["h"] = Format(bits, own["h"].frac_bits.min(1, keepdims=True) + 0 * own["h"].frac_bits)
-    own["c"] = Format(16, np.zeros(len(op.d), np.int64))
+    own["c"] = Format(8, np.zeros(len(op.d), np.int64))
     lowered(formats, op, "h", lambda: _reach_of_states(op, formats, steps), limit)
+
+
+def read_out(op: o.Diagonal, formats: Trial, steps: int | None, bits: int) -> None:
+    """The sum of y = Re(sum c h) + d u, with c of so many bits."""
+    own, drive = formats[op.out], formats[op.input]["out"].frac_bits[:, None]
     reach = _reach_of_modes(op, formats, steps)
-    dropped = 16 if bits == 32 else 0
+    dropped = STATE_SHIFT if own["h"].bits == 32 else 0
     c = np.maximum(np.abs(op.c.real), np.abs(op.c.imag))
-    facc = (finest_each(INT16, c, 60) + own["h"].frac_bits - dropped).min(1)
+    facc = (finest_each(2 ** (bits - 1) - 1, c, 60) + own["h"].frac_bits - dropped).min(1)
     facc = np.minimum(facc, finest_each(INT16, np.abs(op.d), 60) + drive[:, 0])
-    own["c"] = Format(16, np.minimum(facc, own["out"].frac_bits + DOWN))
+    own["c"] = Format(bits, np.minimum(facc, own["out"].frac_bits + DOWN))
     lowered(formats, op, "c", lambda: bounds.read_reach(op, formats, reach) + halves(formats, op, "c"), INT32)
+    coarsened(formats, op, "c")
 
 
 def _reach_of_modes(op: o.Diagonal, formats: Trial, steps: int | None) -> Floats:
@@ -158,5 +181,11 @@ def gain(op: o.Norm, formats: Trial) -> None:
     """The sum of a Norm: what it divides is at most sqrt(n)."""
     own, n = formats[op.out], len(op.gain)
     size = np.abs(op.gain) * np.sqrt(n)
-    own["gain"] = Format(16, np.minimum(finest_each(INT16, size, 40) + 15, own["out"].frac_bits + DOWN))
-    lowered(formats, op, "gain", lambda: bounds.norm_reach(op, formats) + halves(formats, op, "gain"), INT32)
+    frac = np.minimum(finest_each(INT16, size, 40) + NORM_FRAC, own["out"].frac_bits + DOWN)
+    own["gain"] = Format(16, frac.min() + 0 * frac)
+
+    def reach() -> Floats:
+        return 0 * size + (bounds.norm_reach(op, formats) + halves(formats, op, "gain")).max()
+
+    lowered(formats, op, "gain", reach, INT32)
+    coarsened(formats, op, "gain")

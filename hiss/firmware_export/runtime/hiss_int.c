@@ -49,6 +49,35 @@ static inline uint32_t hiss_smlawt(int32_t h, int32_t d, uint32_t sum)
     return y;
 }
 
+/* sum + the product of one half of a and one of b: b low, t high */
+static inline uint32_t hiss_smlabb(int32_t a, int32_t b, uint32_t sum)
+{
+    uint32_t y;
+    __asm__("smlabb %0, %1, %2, %3" : "=r"(y) : "r"(a), "r"(b), "r"(sum));
+    return y;
+}
+
+static inline uint32_t hiss_smlabt(int32_t a, int32_t b, uint32_t sum)
+{
+    uint32_t y;
+    __asm__("smlabt %0, %1, %2, %3" : "=r"(y) : "r"(a), "r"(b), "r"(sum));
+    return y;
+}
+
+static inline uint32_t hiss_smlatb(int32_t a, int32_t b, uint32_t sum)
+{
+    uint32_t y;
+    __asm__("smlatb %0, %1, %2, %3" : "=r"(y) : "r"(a), "r"(b), "r"(sum));
+    return y;
+}
+
+static inline uint32_t hiss_smlatt(int32_t a, int32_t b, uint32_t sum)
+{
+    uint32_t y;
+    __asm__("smlatt %0, %1, %2, %3" : "=r"(y) : "r"(a), "r"(b), "r"(sum));
+    return y;
+}
+
 /* sum + the products of the low and of the high halves */
 static inline uint32_t hiss_smlad(int32_t a, int32_t b, uint32_t sum)
 {
@@ -146,6 +175,15 @@ static inline int16_t hiss_value(int32_t x, int shift)
     return shift < 0 ? hiss_raised(x, shift) : hiss_saturated(hiss_rounded(x, shift));
 }
 
+/* A sum whose half was added before. */
+static inline int16_t hiss_floored(uint32_t sum, int shift) { return hiss_saturated(hiss_asr(hiss_signed(sum), shift)); }
+
+static inline int16_t hiss_floored64(int64_t sum, int shift)
+{
+    const int64_t y = hiss_asr64(sum, shift);
+    return (int16_t)(y < INT16_MIN ? INT16_MIN : (y > INT16_MAX ? INT16_MAX : y));
+}
+
 static inline int16_t hiss_value64(int64_t x, int shift)
 {
     const int64_t y = shift > 0 ? hiss_rounded64(x, shift) : x;
@@ -225,171 +263,143 @@ void hiss_input_s32(int16_t *z, const int32_t *x, const int32_t *mean, const int
     }
 }
 
-/* ---- Affine: rows of a term, one at a time or four (each x is loaded once for four products) ---- */
+/* ---- Affine: four rows of a term at a time, so that each x is loaded once for four products ---- */
 
-/* sum + w x. A sum is kept modulo 2^32: it is proven to fit at its end, in whatever order it was added up. */
+/* Sums of four rows or channels, kept modulo 2^32: each is proven to fit at its end, in whatever order it is added up. */
+typedef struct {
+    uint32_t a, b, c, d;
+} hiss_quad_t;
+
+static inline hiss_quad_t hiss_begun(const int32_t *bias)
+{
+    const hiss_quad_t s = {(uint32_t)HISS_I32(bias), (uint32_t)HISS_I32(bias + 1), (uint32_t)HISS_I32(bias + 2),
+                           (uint32_t)HISS_I32(bias + 3)};
+    return s;
+}
+
+static inline void hiss_ended(int16_t *y, hiss_quad_t s, const int8_t *shift)
+{
+    y[0] = hiss_floored(s.a, HISS_I8(shift));
+    y[1] = hiss_floored(s.b, HISS_I8(shift + 1));
+    y[2] = hiss_floored(s.c, HISS_I8(shift + 2));
+    y[3] = hiss_floored(s.d, HISS_I8(shift + 3));
+}
+
+/* sum + w x of one row. */
 static inline uint32_t hiss_dot_s8(uint32_t sum, const int8_t *w, const int16_t *x, size_t n)
 {
-    for (size_t i = 0; i < n; ++i) {
-        sum += (uint32_t)((int32_t)HISS_I8(w + i) * x[i]);
+    for (; n > 0; --n, ++w, ++x) {
+        sum += (uint32_t)((int32_t)HISS_I8(w) * *x);
     }
     return sum;
 }
 
 static inline uint32_t hiss_dot_s16(uint32_t sum, const int16_t *w, const int16_t *x, size_t n)
 {
-    for (size_t i = 0; i < n; ++i) {
-        sum += (uint32_t)((int32_t)HISS_I16(w + i) * x[i]);
+    for (; n > 0; --n, ++w, ++x) {
+        sum += (uint32_t)((int32_t)HISS_I16(w) * *x);
     }
     return sum;
 }
 
 static inline int64_t hiss_dot_wide_s16(int64_t sum, const int16_t *w, const int16_t *x, size_t n)
 {
-    for (size_t i = 0; i < n; ++i) {
-        sum += (int32_t)HISS_I16(w + i) * x[i];
+#if defined(HISS_MVE)
+    for (int32_t left = (int32_t)n; left > 0; left -= 8, w += 8, x += 8) {
+        const mve_pred16_t lanes = vctp16q((uint32_t)left);
+        sum = vmlaldavaq_s16(sum, vldrhq_z_s16(w, lanes), vldrhq_z_s16(x, lanes));
     }
+#else
+#if defined(HISS_DSP)
+    for (; n >= 2; n -= 2, w += 2, x += 2) {
+        sum = hiss_smlald(hiss_word(w), hiss_word(x), sum);
+    }
+#endif
+    for (; n > 0; --n, ++w, ++x) {
+        sum += (int32_t)HISS_I16(w) * *x;
+    }
+#endif
     return sum;
 }
 
 #if defined(HISS_MVE)
 
-static void hiss_rows_s8(uint32_t sum[4], const int8_t *w, const int16_t *x, size_t columns)
+static inline hiss_quad_t hiss_rows_s8(hiss_quad_t s, const int8_t *w, const int16_t *x, size_t columns)
 {
-    int32_t s[4] = {hiss_signed(sum[0]), hiss_signed(sum[1]), hiss_signed(sum[2]), hiss_signed(sum[3])};
     for (int32_t left = (int32_t)columns; left > 0; left -= 8, w += 8, x += 8) {
         const mve_pred16_t lanes = vctp16q((uint32_t)left);
         const int16x8_t u = vldrhq_z_s16(x, lanes);
-        s[0] = vmladavaq_s16(s[0], vldrbq_z_s16(w, lanes), u);
-        s[1] = vmladavaq_s16(s[1], vldrbq_z_s16(w + columns, lanes), u);
-        s[2] = vmladavaq_s16(s[2], vldrbq_z_s16(w + 2 * columns, lanes), u);
-        s[3] = vmladavaq_s16(s[3], vldrbq_z_s16(w + 3 * columns, lanes), u);
+        s.a = (uint32_t)vmladavaq_s16(hiss_signed(s.a), vldrbq_z_s16(w, lanes), u);
+        s.b = (uint32_t)vmladavaq_s16(hiss_signed(s.b), vldrbq_z_s16(w + columns, lanes), u);
+        s.c = (uint32_t)vmladavaq_s16(hiss_signed(s.c), vldrbq_z_s16(w + 2 * columns, lanes), u);
+        s.d = (uint32_t)vmladavaq_s16(hiss_signed(s.d), vldrbq_z_s16(w + 3 * columns, lanes), u);
     }
-    for (int i = 0; i < 4; ++i) {
-        sum[i] = (uint32_t)s[i];
-    }
+    return s;
 }
 
-static void hiss_rows_s16(uint32_t sum[4], const int16_t *w, const int16_t *x, size_t columns)
-{
-    int32_t s[4] = {hiss_signed(sum[0]), hiss_signed(sum[1]), hiss_signed(sum[2]), hiss_signed(sum[3])};
-    for (int32_t left = (int32_t)columns; left > 0; left -= 8, w += 8, x += 8) {
-        const mve_pred16_t lanes = vctp16q((uint32_t)left);
-        const int16x8_t u = vldrhq_z_s16(x, lanes);
-        s[0] = vmladavaq_s16(s[0], vldrhq_z_s16(w, lanes), u);
-        s[1] = vmladavaq_s16(s[1], vldrhq_z_s16(w + columns, lanes), u);
-        s[2] = vmladavaq_s16(s[2], vldrhq_z_s16(w + 2 * columns, lanes), u);
-        s[3] = vmladavaq_s16(s[3], vldrhq_z_s16(w + 3 * columns, lanes), u);
-    }
-    for (int i = 0; i < 4; ++i) {
-        sum[i] = (uint32_t)s[i];
-    }
-}
-
-static void hiss_rows_wide_s16(int64_t sum[4], const int16_t *w, const int16_t *x, size_t columns)
+static inline hiss_quad_t hiss_rows_s16(hiss_quad_t s, const int16_t *w, const int16_t *x, size_t columns)
 {
     for (int32_t left = (int32_t)columns; left > 0; left -= 8, w += 8, x += 8) {
         const mve_pred16_t lanes = vctp16q((uint32_t)left);
         const int16x8_t u = vldrhq_z_s16(x, lanes);
-        sum[0] = vmlaldavaq_s16(sum[0], vldrhq_z_s16(w, lanes), u);
-        sum[1] = vmlaldavaq_s16(sum[1], vldrhq_z_s16(w + columns, lanes), u);
-        sum[2] = vmlaldavaq_s16(sum[2], vldrhq_z_s16(w + 2 * columns, lanes), u);
-        sum[3] = vmlaldavaq_s16(sum[3], vldrhq_z_s16(w + 3 * columns, lanes), u);
+        s.a = (uint32_t)vmladavaq_s16(hiss_signed(s.a), vldrhq_z_s16(w, lanes), u);
+        s.b = (uint32_t)vmladavaq_s16(hiss_signed(s.b), vldrhq_z_s16(w + columns, lanes), u);
+        s.c = (uint32_t)vmladavaq_s16(hiss_signed(s.c), vldrhq_z_s16(w + 2 * columns, lanes), u);
+        s.d = (uint32_t)vmladavaq_s16(hiss_signed(s.d), vldrhq_z_s16(w + 3 * columns, lanes), u);
     }
+    return s;
 }
 
 #else
 
-#if defined(HISS_DSP)
-
-/* Four columns of one row: weights widen as (0, 2) and (1, 3), as x comes. */
-static inline uint32_t hiss_quad_s8(uint32_t sum, const int8_t *w, int32_t even, int32_t odd)
-{
-    const int32_t four = hiss_word(w);
-    return hiss_smlad(hiss_sxtb16_odd(four), odd, hiss_smlad(hiss_sxtb16(four), even, sum));
-}
-
-#endif
-
-static void hiss_rows_s8(uint32_t sum[4], const int8_t *w, const int16_t *x, size_t columns)
+static inline hiss_quad_t hiss_rows_s8(hiss_quad_t s, const int8_t *w, const int16_t *x, size_t columns)
 {
     const int8_t *w1 = w + columns;
     const int8_t *w2 = w1 + columns;
     const int8_t *w3 = w2 + columns;
-    uint32_t sum0 = sum[0];
-    uint32_t sum1 = sum[1];
-    uint32_t sum2 = sum[2];
-    uint32_t sum3 = sum[3];
-    size_t left = columns;
 #if defined(HISS_DSP)
-    for (; left >= 4; left -= 4, x += 4, w += 4, w1 += 4, w2 += 4, w3 += 4) {
+    for (; columns >= 4; columns -= 4, x += 4, w += 4, w1 += 4, w2 += 4, w3 += 4) {
         const int32_t x01 = hiss_word(x);
         const int32_t x23 = hiss_word(x + 2);
-        const int32_t even = hiss_pkhbt(x01, x23);
+        const int32_t even = hiss_pkhbt(x01, x23); /* weights widen as (0, 2) and (1, 3) */
         const int32_t odd = hiss_pkhtb(x01, x23);
-        sum0 = hiss_quad_s8(sum0, w, even, odd);
-        sum1 = hiss_quad_s8(sum1, w1, even, odd);
-        sum2 = hiss_quad_s8(sum2, w2, even, odd);
-        sum3 = hiss_quad_s8(sum3, w3, even, odd);
+        const int32_t fours[4] = {hiss_word(w), hiss_word(w1), hiss_word(w2), hiss_word(w3)};
+        s.a = hiss_smlad(hiss_sxtb16_odd(fours[0]), odd, hiss_smlad(hiss_sxtb16(fours[0]), even, s.a));
+        s.b = hiss_smlad(hiss_sxtb16_odd(fours[1]), odd, hiss_smlad(hiss_sxtb16(fours[1]), even, s.b));
+        s.c = hiss_smlad(hiss_sxtb16_odd(fours[2]), odd, hiss_smlad(hiss_sxtb16(fours[2]), even, s.c));
+        s.d = hiss_smlad(hiss_sxtb16_odd(fours[3]), odd, hiss_smlad(hiss_sxtb16(fours[3]), even, s.d));
     }
 #endif
-    for (; left > 0; --left, ++x, ++w, ++w1, ++w2, ++w3) {
-        const int32_t u = *x;
-        sum0 += (uint32_t)(HISS_I8(w) * u);
-        sum1 += (uint32_t)(HISS_I8(w1) * u);
-        sum2 += (uint32_t)(HISS_I8(w2) * u);
-        sum3 += (uint32_t)(HISS_I8(w3) * u);
+    for (; columns > 0; --columns, ++x, ++w, ++w1, ++w2, ++w3) {
+        s.a += (uint32_t)((int32_t)HISS_I8(w) * *x);
+        s.b += (uint32_t)((int32_t)HISS_I8(w1) * *x);
+        s.c += (uint32_t)((int32_t)HISS_I8(w2) * *x);
+        s.d += (uint32_t)((int32_t)HISS_I8(w3) * *x);
     }
-    sum[0] = sum0;
-    sum[1] = sum1;
-    sum[2] = sum2;
-    sum[3] = sum3;
+    return s;
 }
 
-static void hiss_rows_s16(uint32_t sum[4], const int16_t *w, const int16_t *x, size_t columns)
+static inline hiss_quad_t hiss_rows_s16(hiss_quad_t s, const int16_t *w, const int16_t *x, size_t columns)
 {
     const int16_t *w1 = w + columns;
     const int16_t *w2 = w1 + columns;
     const int16_t *w3 = w2 + columns;
-    uint32_t sum0 = sum[0];
-    uint32_t sum1 = sum[1];
-    uint32_t sum2 = sum[2];
-    uint32_t sum3 = sum[3];
-    size_t left = columns;
 #if defined(HISS_DSP)
-    for (; left >= 2; left -= 2, x += 2, w += 2, w1 += 2, w2 += 2, w3 += 2) {
+    for (; columns >= 2; columns -= 2, x += 2, w += 2, w1 += 2, w2 += 2, w3 += 2) {
         const int32_t u = hiss_word(x);
-        sum0 = hiss_smlad(hiss_word(w), u, sum0);
-        sum1 = hiss_smlad(hiss_word(w1), u, sum1);
-        sum2 = hiss_smlad(hiss_word(w2), u, sum2);
-        sum3 = hiss_smlad(hiss_word(w3), u, sum3);
+        s.a = hiss_smlad(hiss_word(w), u, s.a);
+        s.b = hiss_smlad(hiss_word(w1), u, s.b);
+        s.c = hiss_smlad(hiss_word(w2), u, s.c);
+        s.d = hiss_smlad(hiss_word(w3), u, s.d);
     }
 #endif
-    for (; left > 0; --left, ++x, ++w, ++w1, ++w2, ++w3) {
-        const int32_t u = *x;
-        sum0 += (uint32_t)(HISS_I16(w) * u);
-        sum1 += (uint32_t)(HISS_I16(w1) * u);
-        sum2 += (uint32_t)(HISS_I16(w2) * u);
-        sum3 += (uint32_t)(HISS_I16(w3) * u);
+    for (; columns > 0; --columns, ++x, ++w, ++w1, ++w2, ++w3) {
+        s.a += (uint32_t)((int32_t)HISS_I16(w) * *x);
+        s.b += (uint32_t)((int32_t)HISS_I16(w1) * *x);
+        s.c += (uint32_t)((int32_t)HISS_I16(w2) * *x);
+        s.d += (uint32_t)((int32_t)HISS_I16(w3) * *x);
     }
-    sum[0] = sum0;
-    sum[1] = sum1;
-    sum[2] = sum2;
-    sum[3] = sum3;
-}
-
-static void hiss_rows_wide_s16(int64_t sum[4], const int16_t *w, const int16_t *x, size_t columns)
-{
-    for (int row = 0; row < 4; ++row, w += columns) {
-        int64_t s = sum[row];
-        size_t i = 0;
-#if defined(HISS_DSP)
-        for (; i + 2 <= columns; i += 2) {
-            s = hiss_smlald(hiss_word(w + i), hiss_word(x + i), s);
-        }
-#endif
-        sum[row] = hiss_dot_wide_s16(s, w + i, x + i, columns - i);
-    }
+    return s;
 }
 
 #endif
@@ -399,23 +409,18 @@ void hiss_affine_s8(int16_t *y, const hiss_term_s8_t *terms, size_t n_terms, con
 {
     size_t row = 0;
     for (; row + 4 <= rows; row += 4) {
-        uint32_t sum[4];
-        for (size_t i = 0; i < 4; ++i) {
-            sum[i] = (uint32_t)HISS_I32(bias + row + i);
-        }
+        hiss_quad_t s = hiss_begun(bias + row);
         for (const hiss_term_s8_t *t = terms; t != terms + n_terms; ++t) {
-            hiss_rows_s8(sum, t->weight + row * t->columns, t->x, t->columns);
+            s = hiss_rows_s8(s, t->weight + row * t->columns, t->x, t->columns);
         }
-        for (size_t i = 0; i < 4; ++i) {
-            y[row + i] = hiss_value(hiss_signed(sum[i]), HISS_I8(shift + row + i));
-        }
+        hiss_ended(y + row, s, shift + row);
     }
     for (; row < rows; ++row) {
         uint32_t sum = (uint32_t)HISS_I32(bias + row);
         for (const hiss_term_s8_t *t = terms; t != terms + n_terms; ++t) {
             sum = hiss_dot_s8(sum, t->weight + row * t->columns, t->x, t->columns);
         }
-        y[row] = hiss_value(hiss_signed(sum), HISS_I8(shift + row));
+        y[row] = hiss_floored(sum, HISS_I8(shift + row));
     }
 }
 
@@ -424,27 +429,22 @@ void hiss_affine_s16(int16_t *y, const hiss_term_s16_t *terms, size_t n_terms, c
 {
     size_t row = 0;
     for (; row + 4 <= rows; row += 4) {
-        uint32_t sum[4];
-        for (size_t i = 0; i < 4; ++i) {
-            sum[i] = (uint32_t)HISS_I32(bias + row + i);
-        }
+        hiss_quad_t s = hiss_begun(bias + row);
         for (const hiss_term_s16_t *t = terms; t != terms + n_terms; ++t) {
-            hiss_rows_s16(sum, t->weight + row * t->columns, t->x, t->columns);
+            s = hiss_rows_s16(s, t->weight + row * t->columns, t->x, t->columns);
         }
-        for (size_t i = 0; i < 4; ++i) {
-            y[row + i] = hiss_value(hiss_signed(sum[i]), HISS_I8(shift + row + i));
-        }
+        hiss_ended(y + row, s, shift + row);
     }
     for (; row < rows; ++row) {
         uint32_t sum = (uint32_t)HISS_I32(bias + row);
         for (const hiss_term_s16_t *t = terms; t != terms + n_terms; ++t) {
             sum = hiss_dot_s16(sum, t->weight + row * t->columns, t->x, t->columns);
         }
-        y[row] = hiss_value(hiss_signed(sum), HISS_I8(shift + row));
+        y[row] = hiss_floored(sum, HISS_I8(shift + row));
     }
 }
 
-/* A table of 64 bit numbers, in flash on AVR too. */
+/* A number of 64 bits, in flash on AVR too. */
 static inline int64_t hiss_i64(const int64_t *address)
 {
 #if defined(__AVR__)
@@ -459,32 +459,19 @@ static inline int64_t hiss_i64(const int64_t *address)
 void hiss_affine_wide_s16(int16_t *y, const hiss_term_s16_t *terms, size_t n_terms, const int64_t *bias,
                           const int8_t *shift, size_t rows)
 {
-    size_t row = 0;
-    for (; row + 4 <= rows; row += 4) {
-        int64_t sum[4];
-        for (size_t i = 0; i < 4; ++i) {
-            sum[i] = hiss_i64(bias + row + i);
-        }
-        for (const hiss_term_s16_t *t = terms; t != terms + n_terms; ++t) {
-            hiss_rows_wide_s16(sum, t->weight + row * t->columns, t->x, t->columns);
-        }
-        for (size_t i = 0; i < 4; ++i) {
-            y[row + i] = hiss_value64(sum[i], HISS_I8(shift + row + i));
-        }
-    }
-    for (; row < rows; ++row) {
+    for (size_t row = 0; row < rows; ++row) {
         int64_t sum = hiss_i64(bias + row);
         for (const hiss_term_s16_t *t = terms; t != terms + n_terms; ++t) {
             sum = hiss_dot_wide_s16(sum, t->weight + row * t->columns, t->x, t->columns);
         }
-        y[row] = hiss_value64(sum, HISS_I8(shift + row));
+        y[row] = hiss_floored64(sum, HISS_I8(shift + row));
     }
 }
 
 /* ---- Diagonal ---- */
 
 /* (d h) >> 16, exact: on two halves of h, neither product passes 32 bits. */
-static inline int32_t hiss_product(int32_t h, int16_t d)
+static inline int32_t hiss_product(int32_t h, int32_t d)
 {
 #if defined(HISS_DSP)
     return hiss_smulwb(h, d);
@@ -499,64 +486,35 @@ static inline int32_t hiss_drive(int16_t u, int shift)
     return shift > 0 ? hiss_rounded(u, shift) : u * (INT32_C(1) << -shift);
 }
 
-/* h times the real or the imaginary part of d. */
-static inline int32_t hiss_product_re(int32_t h, const int16_t *d)
+/* One mode; re and im are 8 h, and 8 h d >> 16 has 13 of the bits that d h would lose. */
+static inline void hiss_mode_s32(int32_t *h, const int16_t *d, int shift, int32_t drive)
 {
+    const int32_t re = h[0] * 8;
+    const int32_t im = h[1] * 8;
 #if defined(HISS_DSP)
-    return hiss_smulwb(h, hiss_word(d));
+    const int32_t pair = hiss_word(d);
+    const int32_t re_re = hiss_smulwb(re, pair);
+    const int32_t im_im = hiss_smulwt(im, pair);
+    const int32_t im_re = hiss_smulwb(im, pair);
+    const int32_t re_im = hiss_smulwt(re, pair);
 #else
-    return hiss_product(h, HISS_I16(d));
+    const int32_t d_re = HISS_I16(d);
+    const int32_t d_im = HISS_I16(d + 1);
+    const int32_t re_re = hiss_product(re, d_re);
+    const int32_t im_im = hiss_product(im, d_im);
+    const int32_t im_re = hiss_product(im, d_re);
+    const int32_t re_im = hiss_product(re, d_im);
 #endif
-}
-
-static inline int32_t hiss_product_im(int32_t h, const int16_t *d)
-{
-#if defined(HISS_DSP)
-    return hiss_smulwt(h, hiss_word(d));
-#else
-    return hiss_product(h, HISS_I16(d + 1));
-#endif
-}
-
-/* A product that is left to shift by `code` - 3; d is large where that goes left. */
-static inline uint32_t hiss_part(int32_t product, int code)
-{
-    return code >= 3 ? (uint32_t)hiss_rounded(product, code - 3) : (uint32_t)product << (3 - code);
-}
-
-/* The same to the right by one or more. */
-static inline uint32_t hiss_small_part(int32_t product, int code)
-{
-    return (uint32_t)hiss_asr(hiss_asr(product, code - 4) + 1, 1);
-}
-
-static inline void hiss_mode_s32(int32_t *h, const int16_t *d, uint8_t shifts, int32_t drive)
-{
-    const int code_re = shifts & 15;
-    const int code_im = shifts >> 4;
-    const int32_t re = h[0];
-    const int32_t im = h[1];
-    const int32_t re_re = hiss_product_re(re, d);
-    const int32_t im_im = hiss_product_im(im, d);
-    const int32_t im_re = hiss_product_re(im, d);
-    const int32_t re_im = hiss_product_im(re, d);
-    uint32_t new_re = (uint32_t)re + (uint32_t)drive;
-    uint32_t new_im = (uint32_t)im;
-    if (code_re > 3 && code_im > 3) { /* nearly every mode */
-        new_re += hiss_small_part(im_im, code_im) - hiss_small_part(re_re, code_re);
-        new_im -= hiss_small_part(im_re, code_re) + hiss_small_part(re_im, code_im);
-    } else {
-        new_re += hiss_part(im_im, code_im) - hiss_part(re_re, code_re);
-        new_im -= hiss_part(im_re, code_re) + hiss_part(re_im, code_im);
-    }
-    h[0] = hiss_signed(new_re);
-    h[1] = hiss_signed(new_im);
+    h[0] = hiss_signed((uint32_t)h[0] + (uint32_t)drive - (uint32_t)hiss_asr(re_re, shift) +
+                       (uint32_t)hiss_asr(im_im, shift));
+    h[1] = hiss_signed((uint32_t)h[1] - (uint32_t)hiss_asr(im_re, shift) - (uint32_t)hiss_asr(re_im, shift));
 }
 
 #if defined(HISS_MVE)
 
-/* Four modes at a time: (d h) >> 16 is the high half of (2^16 d) h. */
-static size_t hiss_modes_s32(int32_t *h, const int16_t *d, const uint8_t *shifts, int32_t drive, size_t modes)
+/* Four modes at a time: (8 h d) >> 16 is the high half of 8 h times 2^16 d. Returns how many modes are done. */
+static inline size_t hiss_modes_s32(int32_t *h, const int16_t *d, const int8_t *shifts, size_t each, int32_t drive,
+                                    size_t modes)
 {
     size_t mode = 0;
     for (; mode + 4 <= modes; mode += 4) {
@@ -564,13 +522,13 @@ static size_t hiss_modes_s32(int32_t *h, const int16_t *d, const uint8_t *shifts
         const int32x4_t pairs = vreinterpretq_s32_s16(vldrhq_s16(d + 2 * mode));
         const int32x4_t d_re = vshlq_n_s32(pairs, 16);
         const int32x4_t d_im = vshlq_n_s32(vshrq_n_s32(pairs, 16), 16);
-        const int32x4_t codes = vreinterpretq_s32_u32(vldrbq_u32(shifts + mode));
-        const int32x4_t by_re = vsubq_s32(vdupq_n_s32(3), vandq_s32(codes, vdupq_n_s32(15)));
-        const int32x4_t by_im = vsubq_s32(vdupq_n_s32(3), vshrq_n_s32(codes, 4));
-        const int32x4_t re_re = vrshlq_s32(vmulhq_s32(state.val[0], d_re), by_re);
-        const int32x4_t im_im = vrshlq_s32(vmulhq_s32(state.val[1], d_im), by_im);
-        const int32x4_t im_re = vrshlq_s32(vmulhq_s32(state.val[1], d_re), by_re);
-        const int32x4_t re_im = vrshlq_s32(vmulhq_s32(state.val[0], d_im), by_im);
+        const int32x4_t down = each != 0U ? vnegq_s32(vldrbq_s32(shifts + mode)) : vdupq_n_s32(-*shifts);
+        const int32x4_t re = vshlq_n_s32(state.val[0], 3);
+        const int32x4_t im = vshlq_n_s32(state.val[1], 3);
+        const int32x4_t re_re = vshlq_s32(vmulhq_s32(re, d_re), down);
+        const int32x4_t im_im = vshlq_s32(vmulhq_s32(im, d_im), down);
+        const int32x4_t im_re = vshlq_s32(vmulhq_s32(im, d_re), down);
+        const int32x4_t re_im = vshlq_s32(vmulhq_s32(re, d_im), down);
         state.val[0] = vaddq_n_s32(vaddq_s32(vsubq_s32(state.val[0], re_re), im_im), drive);
         state.val[1] = vsubq_s32(vsubq_s32(state.val[1], im_re), re_im);
         vst2q_s32(h + 2 * mode, state);
@@ -578,111 +536,189 @@ static size_t hiss_modes_s32(int32_t *h, const int16_t *d, const uint8_t *shifts
     return mode;
 }
 
-/* sum of (c h) >> 16 over n numbers. */
-static uint32_t hiss_read_s32(uint32_t sum, const int32_t *h, const int16_t *c, size_t n)
-{
-    int32_t s = hiss_signed(sum);
-    for (int32_t left = (int32_t)n; left > 0; left -= 4, h += 4, c += 4) {
-        const mve_pred16_t lanes = vctp32q((uint32_t)left);
-        const int32x4_t high = vshlq_n_s32(vldrhq_z_s32(c, lanes), 16);
-        s = vaddvaq_s32(s, vmulhq_s32(vldrwq_z_s32(h, lanes), high));
-    }
-    return (uint32_t)s;
-}
-
-#else
-
-static inline size_t hiss_modes_s32(int32_t *h, const int16_t *d, const uint8_t *shifts, int32_t drive, size_t modes)
-{
-    for (size_t mode = 0; mode < modes; ++mode, h += 2, d += 2) {
-        hiss_mode_s32(h, d, HISS_U8(shifts + mode), drive);
-    }
-    return modes;
-}
-
-static inline uint32_t hiss_read_s32(uint32_t sum, const int32_t *h, const int16_t *c, size_t n)
-{
-#if defined(HISS_DSP)
-    for (size_t i = 0; i < n; i += 2, h += 2, c += 2) {
-        const int32_t pair = hiss_word(c);
-        sum = hiss_smlawt(h[1], pair, hiss_smlawb(h[0], pair, sum));
-    }
-#else
-    for (size_t i = 0; i < n; ++i) {
-        sum += (uint32_t)hiss_product(h[i], HISS_I16(c + i));
-    }
-#endif
-    return sum;
-}
-
 #endif
 
-void hiss_diagonal_step_s32(int32_t *h, const int16_t *d, const uint8_t *shifts, const int8_t *drive, const int16_t *u,
-                            size_t channels, size_t modes)
-{
-    for (size_t channel = 0; channel < channels; ++channel, h += 2 * modes, d += 2 * modes, shifts += modes) {
-        const int32_t push = hiss_drive(u[channel], HISS_I8(drive + channel));
-        for (size_t mode = hiss_modes_s32(h, d, shifts, push, modes); mode < modes; ++mode) {
-            hiss_mode_s32(h + 2 * mode, d + 2 * mode, HISS_U8(shifts + mode), push);
-        }
-    }
-}
-
-void hiss_diagonal_read_s32(int16_t *y, const int32_t *h, const int16_t *c, const int16_t *feed, const int8_t *shift,
+void hiss_diagonal_step_s32(int32_t *h, const int16_t *d, const int8_t *shifts, size_t each, const int8_t *drive,
                             const int16_t *u, size_t channels, size_t modes)
 {
-    for (size_t channel = 0; channel < channels; ++channel, h += 2 * modes, c += 2 * modes) {
-        const uint32_t direct = (uint32_t)((int32_t)HISS_I16(feed + channel) * u[channel]);
-        y[channel] = hiss_value(hiss_signed(hiss_read_s32(direct, h, c, 2 * modes)), HISS_I8(shift + channel));
+    for (size_t channel = 0; channel < channels; ++channel) {
+        const int32_t push = hiss_drive(u[channel], HISS_I8(drive + channel));
+        size_t left = modes;
+#if defined(HISS_MVE)
+        const size_t done = hiss_modes_s32(h, d, shifts, each, push, modes);
+        left -= done;
+        h += 2 * done;
+        d += 2 * done;
+        shifts += done * each;
+#endif
+        for (; left > 0; --left, h += 2, d += 2, shifts += each) {
+            hiss_mode_s32(h, d, HISS_I8(shifts), push);
+        }
+        shifts += 1U - each;
     }
 }
 
-void hiss_diagonal_step_s16(int16_t *h, const int16_t *d, const uint8_t *shifts, const int8_t *drive, const int16_t *u,
-                            size_t channels, size_t modes)
+/* y of a channel: a sum that begins with feed u and the half that rounds. */
+static inline uint32_t hiss_fed(int16_t feed, int16_t u, int shift)
+{
+    return (uint32_t)((int32_t)feed * u) + ((UINT32_C(1) << shift) >> 1);
+}
+
+void hiss_diagonal_read_s32_s8(int16_t *y, const int32_t *h, const int8_t *c, const int16_t *feed, const int8_t *shift,
+                               const int16_t *u, size_t channels, size_t modes)
 {
     for (size_t channel = 0; channel < channels; ++channel) {
-        for (size_t mode = 0; mode < modes; ++mode, h += 2, d += 2, ++shifts, ++drive) {
+        const int down = HISS_I8(shift + channel);
+        uint32_t sum = hiss_fed(HISS_I16(feed + channel), u[channel], down);
+        for (size_t left = modes; left > 0; --left, h += 2, c += 2) {
+#if defined(HISS_DSP)
+            sum = hiss_smlawb(h[0], HISS_I8(c), sum);
+            sum = hiss_smlawb(h[1], HISS_I8(c + 1), sum);
+#else
+            sum += (uint32_t)hiss_product(h[0], HISS_I8(c));
+            sum += (uint32_t)hiss_product(h[1], HISS_I8(c + 1));
+#endif
+        }
+        y[channel] = hiss_floored(sum, down);
+    }
+}
+
+void hiss_diagonal_read_s32_s16(int16_t *y, const int32_t *h, const int16_t *c, const int16_t *feed,
+                                const int8_t *shift, const int16_t *u, size_t channels, size_t modes)
+{
+    for (size_t channel = 0; channel < channels; ++channel) {
+        const int down = HISS_I8(shift + channel);
+        uint32_t sum = hiss_fed(HISS_I16(feed + channel), u[channel], down);
+#if defined(HISS_MVE)
+        for (int32_t left = (int32_t)(2 * modes); left > 0; left -= 4) {
+            const mve_pred16_t lanes = vctp32q((uint32_t)left);
+            const size_t at = 2 * modes - (size_t)left;
+            const int32x4_t high = vshlq_n_s32(vldrhq_z_s32(c + at, lanes), 16);
+            sum = (uint32_t)vaddvaq_s32(hiss_signed(sum), vmulhq_s32(vldrwq_z_s32(h + at, lanes), high));
+        }
+        h += 2 * modes;
+        c += 2 * modes;
+#else
+        for (size_t left = modes; left > 0; --left, h += 2, c += 2) {
+#if defined(HISS_DSP)
+            const int32_t pair = hiss_word(c);
+            sum = hiss_smlawt(h[1], pair, hiss_smlawb(h[0], pair, sum));
+#else
+            sum += (uint32_t)hiss_product(h[0], HISS_I16(c));
+            sum += (uint32_t)hiss_product(h[1], HISS_I16(c + 1));
+#endif
+        }
+#endif
+        y[channel] = hiss_floored(sum, down);
+    }
+}
+
+void hiss_diagonal_step_s16(int16_t *h, const int16_t *d, const int8_t *shifts, size_t each, const int8_t *drive,
+                            const int16_t *u, size_t channels, size_t modes)
+{
+    for (size_t channel = 0; channel < channels; ++channel, shifts += 1U - each) {
+        for (size_t left = modes; left > 0; --left, h += 2, d += 2, shifts += each, ++drive) {
             const int32_t d_re = HISS_I16(d);
             const int32_t d_im = HISS_I16(d + 1);
-            const int by_re = 12 + (HISS_U8(shifts) & 15); /* one less than the shift */
-            const int by_im = 12 + (HISS_U8(shifts) >> 4);
+            const int by = HISS_I8(shifts) - 1;
             const int32_t re = h[0];
             const int32_t im = h[1];
             const int32_t push = hiss_drive(u[channel], HISS_I8(drive));
-            h[0] = (int16_t)(re - hiss_asr(hiss_asr(d_re * re, by_re) + 1, 1) +
-                             hiss_asr(hiss_asr(d_im * im, by_im) + 1, 1) + push);
-            h[1] = (int16_t)(im - hiss_asr(hiss_asr(d_re * im, by_re) + 1, 1) -
-                             hiss_asr(hiss_asr(d_im * re, by_im) + 1, 1));
+            h[0] = (int16_t)(re - hiss_asr(hiss_asr(d_re * re, by) + 1, 1) +
+                             hiss_asr(hiss_asr(d_im * im, by) + 1, 1) + push);
+            h[1] = (int16_t)(im - hiss_asr(hiss_asr(d_re * im, by) + 1, 1) -
+                             hiss_asr(hiss_asr(d_im * re, by) + 1, 1));
         }
     }
 }
 
-void hiss_diagonal_read_s16(int16_t *y, const int16_t *h, const int16_t *c, const int16_t *feed, const int8_t *shift,
-                            const int16_t *u, size_t channels, size_t modes)
+void hiss_diagonal_read_s16_s8(int16_t *y, const int16_t *h, const int8_t *c, const int16_t *feed, const int8_t *shift,
+                               const int16_t *u, size_t channels, size_t modes)
 {
     for (size_t channel = 0; channel < channels; ++channel, h += 2 * modes, c += 2 * modes) {
-        const uint32_t direct = (uint32_t)((int32_t)HISS_I16(feed + channel) * u[channel]);
-        y[channel] = hiss_value(hiss_signed(hiss_dot_s16(direct, c, h, 2 * modes)), HISS_I8(shift + channel));
+        const int down = HISS_I8(shift + channel);
+        const uint32_t sum = hiss_fed(HISS_I16(feed + channel), u[channel], down);
+        y[channel] = hiss_floored(hiss_dot_s8(sum, c, h, 2 * modes), down);
     }
 }
 
-/* ---- Fir: a channel's taps, one row of the past at a time ---- */
-
-/* sum + n taps, forward, times n rows of the past, backward from the row at `newest`. */
-static inline uint32_t hiss_past_s8(uint32_t sum, const int8_t *taps, const int16_t *history, size_t newest,
-                                    size_t channels, size_t n)
+void hiss_diagonal_read_s16_s16(int16_t *y, const int16_t *h, const int16_t *c, const int16_t *feed,
+                                const int8_t *shift, const int16_t *u, size_t channels, size_t modes)
 {
-    for (size_t back = 0; n > 0; --n, back += channels) {
-        sum += (uint32_t)((int32_t)HISS_I8(taps + back) * history[newest - back]);
+    for (size_t channel = 0; channel < channels; ++channel, h += 2 * modes, c += 2 * modes) {
+        const int down = HISS_I8(shift + channel);
+        const uint32_t sum = hiss_fed(HISS_I16(feed + channel), u[channel], down);
+        y[channel] = hiss_floored(hiss_dot_s16(sum, c, h, 2 * modes), down);
+    }
+}
+
+/* ---- Fir: four channels at a time, one row of the past after the other ---- */
+
+/* s + n rows of taps, forward, times n rows of the past, backward from the row at `newest`. */
+static inline hiss_quad_t hiss_past_s8(hiss_quad_t s, const int8_t *taps, const int16_t *history, size_t newest,
+                                       size_t channels, size_t n)
+{
+    for (; n > 0; --n, taps += channels, newest -= channels) {
+        const int16_t *u = history + newest;
+#if defined(HISS_DSP)
+        const int32_t four = hiss_word(taps);
+        const int32_t even = hiss_sxtb16(four);
+        const int32_t odd = hiss_sxtb16_odd(four);
+        const int32_t u01 = hiss_word(u);
+        const int32_t u23 = hiss_word(u + 2);
+        s.a = hiss_smlabb(even, u01, s.a);
+        s.b = hiss_smlabt(odd, u01, s.b);
+        s.c = hiss_smlatb(even, u23, s.c);
+        s.d = hiss_smlatt(odd, u23, s.d);
+#else
+        s.a += (uint32_t)((int32_t)HISS_I8(taps) * u[0]);
+        s.b += (uint32_t)((int32_t)HISS_I8(taps + 1) * u[1]);
+        s.c += (uint32_t)((int32_t)HISS_I8(taps + 2) * u[2]);
+        s.d += (uint32_t)((int32_t)HISS_I8(taps + 3) * u[3]);
+#endif
+    }
+    return s;
+}
+
+static inline hiss_quad_t hiss_past_s16(hiss_quad_t s, const int16_t *taps, const int16_t *history, size_t newest,
+                                        size_t channels, size_t n)
+{
+    for (; n > 0; --n, taps += channels, newest -= channels) {
+        const int16_t *u = history + newest;
+#if defined(HISS_DSP)
+        const int32_t t01 = hiss_word(taps);
+        const int32_t t23 = hiss_word(taps + 2);
+        const int32_t u01 = hiss_word(u);
+        const int32_t u23 = hiss_word(u + 2);
+        s.a = hiss_smlabb(t01, u01, s.a);
+        s.b = hiss_smlatt(t01, u01, s.b);
+        s.c = hiss_smlabb(t23, u23, s.c);
+        s.d = hiss_smlatt(t23, u23, s.d);
+#else
+        s.a += (uint32_t)((int32_t)HISS_I16(taps) * u[0]);
+        s.b += (uint32_t)((int32_t)HISS_I16(taps + 1) * u[1]);
+        s.c += (uint32_t)((int32_t)HISS_I16(taps + 2) * u[2]);
+        s.d += (uint32_t)((int32_t)HISS_I16(taps + 3) * u[3]);
+#endif
+    }
+    return s;
+}
+
+/* The same for one channel. */
+static inline uint32_t hiss_channel_s8(uint32_t sum, const int8_t *taps, const int16_t *history, size_t newest,
+                                       size_t channels, size_t n)
+{
+    for (; n > 0; --n, taps += channels, newest -= channels) {
+        sum += (uint32_t)((int32_t)HISS_I8(taps) * history[newest]);
     }
     return sum;
 }
 
-static inline uint32_t hiss_past_s16(uint32_t sum, const int16_t *taps, const int16_t *history, size_t newest,
-                                    size_t channels, size_t n)
+static inline uint32_t hiss_channel_s16(uint32_t sum, const int16_t *taps, const int16_t *history, size_t newest,
+                                        size_t channels, size_t n)
 {
-    for (size_t back = 0; n > 0; --n, back += channels) {
-        sum += (uint32_t)((int32_t)HISS_I16(taps + back) * history[newest - back]);
+    for (; n > 0; --n, taps += channels, newest -= channels) {
+        sum += (uint32_t)((int32_t)HISS_I16(taps) * history[newest]);
     }
     return sum;
 }
@@ -693,27 +729,39 @@ void hiss_fir_s8(int16_t *y, const int16_t *history, const int8_t *taps, const i
     const size_t unbroken = past < at ? past : at; /* what is older stands at the ring's other end */
     const size_t newest = (at - 1) * channels;
     const size_t end = (n_taps - 2) * channels;
-    for (size_t i = 0; i < channels; ++i) {
-        const int8_t *t = taps + channels + i;
-        uint32_t sum = (uint32_t)HISS_I32(bias + i) + (uint32_t)((int32_t)HISS_I8(taps + i) * u[i]);
-        sum = hiss_past_s8(sum, t, history + i, newest, channels, unbroken);
-        sum = hiss_past_s8(sum, t + unbroken * channels, history + i, end, channels, past - unbroken);
-        y[i] = hiss_value(hiss_signed(sum), HISS_I8(shift + i));
+    const int8_t *const older = taps + (1 + unbroken) * channels;
+    size_t i = 0;
+    for (; i + 4 <= channels; i += 4) {
+        hiss_quad_t s = hiss_past_s8(hiss_begun(bias + i), taps + i, u, i, channels, 1);
+        s = hiss_past_s8(s, taps + channels + i, history + i, newest, channels, unbroken);
+        hiss_ended(y + i, hiss_past_s8(s, older + i, history + i, end, channels, past - unbroken), shift + i);
+    }
+    for (; i < channels; ++i) {
+        uint32_t sum = hiss_channel_s8((uint32_t)HISS_I32(bias + i), taps + i, u, i, channels, 1);
+        sum = hiss_channel_s8(sum, taps + channels + i, history + i, newest, channels, unbroken);
+        sum = hiss_channel_s8(sum, older + i, history + i, end, channels, past - unbroken);
+        y[i] = hiss_floored(sum, HISS_I8(shift + i));
     }
 }
 
 void hiss_fir_s16(int16_t *y, const int16_t *history, const int16_t *taps, const int32_t *bias, const int8_t *shift,
-                 const int16_t *u, size_t channels, size_t n_taps, size_t at, size_t past)
+                  const int16_t *u, size_t channels, size_t n_taps, size_t at, size_t past)
 {
-    const size_t unbroken = past < at ? past : at; /* what is older stands at the ring's other end */
+    const size_t unbroken = past < at ? past : at;
     const size_t newest = (at - 1) * channels;
     const size_t end = (n_taps - 2) * channels;
-    for (size_t i = 0; i < channels; ++i) {
-        const int16_t *t = taps + channels + i;
-        uint32_t sum = (uint32_t)HISS_I32(bias + i) + (uint32_t)((int32_t)HISS_I16(taps + i) * u[i]);
-        sum = hiss_past_s16(sum, t, history + i, newest, channels, unbroken);
-        sum = hiss_past_s16(sum, t + unbroken * channels, history + i, end, channels, past - unbroken);
-        y[i] = hiss_value(hiss_signed(sum), HISS_I8(shift + i));
+    const int16_t *const older = taps + (1 + unbroken) * channels;
+    size_t i = 0;
+    for (; i + 4 <= channels; i += 4) {
+        hiss_quad_t s = hiss_past_s16(hiss_begun(bias + i), taps + i, u, i, channels, 1);
+        s = hiss_past_s16(s, taps + channels + i, history + i, newest, channels, unbroken);
+        hiss_ended(y + i, hiss_past_s16(s, older + i, history + i, end, channels, past - unbroken), shift + i);
+    }
+    for (; i < channels; ++i) {
+        uint32_t sum = hiss_channel_s16((uint32_t)HISS_I32(bias + i), taps + i, u, i, channels, 1);
+        sum = hiss_channel_s16(sum, taps + channels + i, history + i, newest, channels, unbroken);
+        sum = hiss_channel_s16(sum, older + i, history + i, end, channels, past - unbroken);
+        y[i] = hiss_floored(sum, HISS_I8(shift + i));
     }
 }
 
@@ -755,41 +803,30 @@ void hiss_push_s16(int16_t *history, const int16_t *u, size_t width, size_t at)
 /* ---- tables: functions of v = |x| with 2^m segments a unit, units of 2^-15; past the end the last entry holds ---- */
 
 /* tables: written by tools/integer_tables.py */
-#define HISS_GELU_LAST 320
-#define HISS_GELU_LOG2 6
+#define HISS_GELU_END 5
+#define HISS_GELU_LOG2 5
 
-/* T of gelu, 64 segments a unit */
-static const int16_t hiss_gelu_table[321] HISS_TABLE = {
-    0, -253, -499, -739, -973, -1200, -1421, -1636, -1844, -2046, -2242, -2432, -2615, -2792,
-    -2963, -3128, -3287, -3440, -3587, -3729, -3864, -3993, -4117, -4235, -4348, -4455, -4556, -4653,
-    -4743, -4829, -4909, -4985, -5055, -5120, -5181, -5237, -5288, -5334, -5376, -5414, -5447, -5476,
-    -5501, -5522, -5539, -5552, -5562, -5567, -5570, -5568, -5564, -5556, -5545, -5530, -5513, -5493,
-    -5470, -5445, -5417, -5386, -5353, -5318, -5280, -5240, -5199, -5155, -5110, -5063, -5014, -4963,
-    -4911, -4858, -4803, -4747, -4690, -4632, -4573, -4513, -4452, -4390, -4327, -4264, -4201, -4136,
-    -4072, -4007, -3942, -3876, -3810, -3744, -3678, -3612, -3546, -3480, -3415, -3349, -3284, -3219,
-    -3154, -3089, -3025, -2961, -2898, -2835, -2773, -2712, -2650, -2590, -2530, -2471, -2412, -2354,
-    -2297, -2241, -2185, -2130, -2076, -2023, -1970, -1918, -1868, -1817, -1768, -1720, -1672, -1626,
-    -1580, -1535, -1491, -1448, -1405, -1364, -1323, -1284, -1245, -1207, -1169, -1133, -1097, -1063,
-    -1029, -996, -963, -932, -901, -871, -842, -814, -786, -759, -733, -708, -683, -659,
-    -635, -613, -591, -569, -548, -528, -509, -490, -471, -454, -436, -420, -403, -388,
-    -373, -358, -344, -330, -317, -304, -292, -280, -269, -257, -247, -236, -227, -217,
-    -208, -199, -190, -182, -174, -167, -159, -152, -145, -139, -133, -127, -121, -115,
-    -110, -105, -100, -96, -91, -87, -83, -79, -75, -71, -68, -65, -61, -58,
-    -56, -53, -50, -48, -45, -43, -41, -39, -37, -35, -33, -31, -30, -28,
-    -27, -25, -24, -23, -21, -20, -19, -18, -17, -16, -15, -14, -14, -13,
-    -12, -12, -11, -10, -10, -9, -9, -8, -8, -7, -7, -6, -6, -6,
-    -5, -5, -5, -4, -4, -4, -4, -3, -3, -3, -3, -3, -3, -2,
-    -2, -2, -2, -2, -2, -2, -1, -1, -1, -1, -1, -1, -1, -1,
-    -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0,
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+/* T of gelu, 32 segments a unit */
+static const int16_t hiss_gelu_table[162] HISS_TABLE = {
+    0, -499, -973, -1421, -1844, -2242, -2615, -2963, -3287, -3587, -3864, -4117, -4348, -4556,
+    -4743, -4909, -5055, -5181, -5288, -5376, -5447, -5501, -5539, -5562, -5570, -5564, -5545, -5513,
+    -5470, -5417, -5353, -5280, -5199, -5110, -5014, -4911, -4803, -4690, -4573, -4452, -4327, -4201,
+    -4072, -3942, -3810, -3678, -3546, -3415, -3284, -3154, -3025, -2898, -2773, -2650, -2530, -2412,
+    -2297, -2185, -2076, -1970, -1868, -1768, -1672, -1580, -1491, -1405, -1323, -1245, -1169, -1097,
+    -1029, -963, -901, -842, -786, -733, -683, -635, -591, -548, -509, -471, -436, -403,
+    -373, -344, -317, -292, -269, -247, -227, -208, -190, -174, -159, -145, -133, -121,
+    -110, -100, -91, -83, -75, -68, -61, -56, -50, -45, -41, -37, -33, -30,
+    -27, -24, -21, -19, -17, -15, -14, -12, -11, -10, -9, -8, -7, -6,
+    -5, -5, -4, -4, -3, -3, -3, -2, -2, -2, -1, -1, -1, -1,
+    -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0, 0,
 };
 
-#define HISS_SILU_LAST 448
+#define HISS_SILU_END 14
 #define HISS_SILU_LOG2 5
 
 /* T of silu, 32 segments a unit */
-static const int16_t hiss_silu_table[449] HISS_TABLE = {
+static const int16_t hiss_silu_table[450] HISS_TABLE = {
     0, -504, -992, -1464, -1920, -2360, -2785, -3194, -3587, -3964, -4326, -4673, -5005, -5322,
     -5625, -5912, -6186, -6445, -6690, -6922, -7140, -7345, -7538, -7717, -7885, -8040, -8183, -8315,
     -8436, -8546, -8645, -8734, -8813, -8882, -8942, -8993, -9035, -9068, -9094, -9112, -9122, -9125,
@@ -822,14 +859,14 @@ static const int16_t hiss_silu_table[449] HISS_TABLE = {
     -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
     -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
     -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    0,
+    0, 0,
 };
 
-#define HISS_SOFTPLUS_LAST 352
+#define HISS_SOFTPLUS_END 11
 #define HISS_SOFTPLUS_LOG2 5
 
 /* T of softplus, 32 segments a unit */
-static const int16_t hiss_softplus_table[353] HISS_TABLE = {
+static const int16_t hiss_softplus_table[354] HISS_TABLE = {
     22713, 22205, 21705, 21213, 20729, 20253, 19785, 19325, 18872, 18428, 17991, 17563, 17142, 16728,
     16323, 15925, 15535, 15152, 14776, 14408, 14048, 13694, 13348, 13009, 12677, 12352, 12034, 11722,
     11418, 11120, 10828, 10544, 10265, 9993, 9727, 9467, 9213, 8965, 8723, 8486, 8255, 8030,
@@ -855,49 +892,34 @@ static const int16_t hiss_softplus_table[353] HISS_TABLE = {
     2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1,
     1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
     1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
-    1, 1, 1,
+    1, 1, 1, 1,
 };
 
-#define HISS_SIGMOID_LAST 384
-#define HISS_SIGMOID_LOG2 5
+#define HISS_SIGMOID_END 11
+#define HISS_SIGMOID_LOG2 4
 
-/* T of sigmoid, 32 segments a unit */
-static const int16_t hiss_sigmoid_table[385] HISS_TABLE = {
-    0, 256, 512, 767, 1023, 1277, 1532, 1785, 2037, 2289, 2539, 2789, 3036, 3283,
-    3528, 3771, 4013, 4252, 4490, 4726, 4960, 5191, 5420, 5647, 5871, 6093, 6312, 6529,
-    6743, 6954, 7163, 7369, 7571, 7771, 7968, 8162, 8353, 8541, 8726, 8908, 9087, 9262,
-    9435, 9604, 9771, 9934, 10095, 10252, 10406, 10557, 10706, 10851, 10993, 11132, 11269, 11402,
-    11533, 11661, 11785, 11908, 12027, 12144, 12258, 12369, 12478, 12584, 12688, 12789, 12888, 12984,
-    13078, 13170, 13260, 13347, 13432, 13515, 13595, 13674, 13751, 13826, 13898, 13969, 14038, 14105,
-    14171, 14234, 14296, 14356, 14415, 14472, 14528, 14582, 14634, 14685, 14735, 14783, 14830, 14876,
-    14920, 14963, 15005, 15046, 15085, 15124, 15161, 15197, 15232, 15267, 15300, 15332, 15363, 15394,
-    15423, 15452, 15480, 15507, 15533, 15559, 15584, 15608, 15631, 15654, 15676, 15697, 15718, 15738,
-    15757, 15776, 15795, 15812, 15830, 15847, 15863, 15879, 15894, 15909, 15923, 15937, 15951, 15964,
-    15977, 15989, 16001, 16013, 16024, 16035, 16046, 16056, 16066, 16076, 16085, 16094, 16103, 16112,
-    16120, 16128, 16136, 16143, 16151, 16158, 16165, 16171, 16178, 16184, 16190, 16196, 16202, 16208,
-    16213, 16218, 16223, 16228, 16233, 16238, 16242, 16246, 16251, 16255, 16259, 16263, 16266, 16270,
-    16273, 16277, 16280, 16283, 16286, 16289, 16292, 16295, 16298, 16300, 16303, 16305, 16308, 16310,
-    16312, 16315, 16317, 16319, 16321, 16323, 16325, 16327, 16328, 16330, 16332, 16333, 16335, 16336,
-    16338, 16339, 16341, 16342, 16343, 16344, 16346, 16347, 16348, 16349, 16350, 16351, 16352, 16353,
-    16354, 16355, 16356, 16357, 16358, 16358, 16359, 16360, 16361, 16361, 16362, 16363, 16363, 16364,
-    16365, 16365, 16366, 16366, 16367, 16368, 16368, 16369, 16369, 16369, 16370, 16370, 16371, 16371,
-    16372, 16372, 16372, 16373, 16373, 16373, 16374, 16374, 16374, 16375, 16375, 16375, 16375, 16376,
-    16376, 16376, 16376, 16377, 16377, 16377, 16377, 16378, 16378, 16378, 16378, 16378, 16378, 16379,
-    16379, 16379, 16379, 16379, 16379, 16380, 16380, 16380, 16380, 16380, 16380, 16380, 16380, 16381,
-    16381, 16381, 16381, 16381, 16381, 16381, 16381, 16381, 16381, 16381, 16382, 16382, 16382, 16382,
-    16382, 16382, 16382, 16382, 16382, 16382, 16382, 16382, 16382, 16382, 16382, 16382, 16383, 16383,
-    16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383,
-    16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383,
-    16383, 16383, 16383, 16383, 16383, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384,
-    16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384,
-    16384, 16384, 16384, 16384, 16384, 16384, 16384,
+/* T of sigmoid, 16 segments a unit */
+static const int16_t hiss_sigmoid_table[178] HISS_TABLE = {
+    0, 512, 1023, 1532, 2037, 2539, 3036, 3528, 4013, 4490, 4960, 5420, 5871, 6312,
+    6743, 7163, 7571, 7968, 8353, 8726, 9087, 9435, 9771, 10095, 10406, 10706, 10993, 11269,
+    11533, 11785, 12027, 12258, 12478, 12688, 12888, 13078, 13260, 13432, 13595, 13751, 13898, 14038,
+    14171, 14296, 14415, 14528, 14634, 14735, 14830, 14920, 15005, 15085, 15161, 15232, 15300, 15363,
+    15423, 15480, 15533, 15584, 15631, 15676, 15718, 15757, 15795, 15830, 15863, 15894, 15923, 15951,
+    15977, 16001, 16024, 16046, 16066, 16085, 16103, 16120, 16136, 16151, 16165, 16178, 16190, 16202,
+    16213, 16223, 16233, 16242, 16251, 16259, 16266, 16273, 16280, 16286, 16292, 16298, 16303, 16308,
+    16312, 16317, 16321, 16325, 16328, 16332, 16335, 16338, 16341, 16343, 16346, 16348, 16350, 16352,
+    16354, 16356, 16358, 16359, 16361, 16362, 16363, 16365, 16366, 16367, 16368, 16369, 16370, 16371,
+    16372, 16372, 16373, 16374, 16374, 16375, 16375, 16376, 16376, 16377, 16377, 16378, 16378, 16378,
+    16379, 16379, 16379, 16380, 16380, 16380, 16380, 16381, 16381, 16381, 16381, 16381, 16382, 16382,
+    16382, 16382, 16382, 16382, 16382, 16382, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383,
+    16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383, 16383,
 };
 
-#define HISS_TANH_LAST 384
+#define HISS_TANH_END 6
 #define HISS_TANH_LOG2 6
 
 /* T of tanh, 64 segments a unit */
-static const int16_t hiss_tanh_table[385] HISS_TABLE = {
+static const int16_t hiss_tanh_table[386] HISS_TABLE = {
     0, 512, 1024, 1535, 2045, 2555, 3063, 3570, 4075, 4578, 5079, 5577, 6073, 6566,
     7056, 7542, 8025, 8505, 8980, 9452, 9919, 10382, 10840, 11294, 11743, 12186, 12625, 13058,
     13486, 13909, 14326, 14737, 15143, 15542, 15936, 16324, 16706, 17082, 17452, 17816, 18173, 18525,
@@ -925,14 +947,14 @@ static const int16_t hiss_tanh_table[385] HISS_TABLE = {
     32766, 32766, 32766, 32766, 32766, 32766, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767,
     32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767,
     32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767,
-    32767, 32767, 32767, 32767, 32767, 32767, 32767,
+    32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767,
 };
 
 #define HISS_DECAY_LAST 512
 #define HISS_DECAY_LOG2 5
 
 /* (1 - exp(-v)) / v, 32 segments a unit */
-static const uint16_t hiss_decay_table[513] HISS_TABLE = {
+static const uint16_t hiss_decay_table[514] HISS_TABLE = {
     32768, 32261, 31765, 31279, 30803, 30336, 29879, 29432, 28993, 28563, 28142, 27729, 27325, 26929,
     26540, 26160, 25786, 25421, 25062, 24710, 24366, 24028, 23696, 23371, 23053, 22740, 22434, 22133,
     21838, 21549, 21265, 20986, 20713, 20445, 20182, 19924, 19671, 19422, 19178, 18939, 18704, 18473,
@@ -969,7 +991,7 @@ static const uint16_t hiss_decay_table[513] HISS_TABLE = {
     2270, 2265, 2260, 2255, 2250, 2245, 2241, 2236, 2231, 2226, 2222, 2217, 2212, 2208,
     2203, 2198, 2194, 2189, 2185, 2180, 2175, 2171, 2166, 2162, 2158, 2153, 2149, 2144,
     2140, 2136, 2131, 2127, 2123, 2118, 2114, 2110, 2106, 2101, 2097, 2093, 2089, 2085,
-    2081, 2076, 2072, 2068, 2064, 2060, 2056, 2052, 2048,
+    2081, 2076, 2072, 2068, 2064, 2060, 2056, 2052, 2048, 2048,
 };
 
 /* 2^(i / 64), units of 2^-14 */
@@ -981,55 +1003,58 @@ static const uint16_t hiss_exp2_table[65] HISS_TABLE = {
     30048, 30376, 30706, 31041, 31379, 31720, 32066, 32415, 32768,
 };
 
-/* 1 / sqrt((i + 64.5) / 256), units of 2^-15 */
-static const uint16_t hiss_rsqrt_table[192] HISS_TABLE = {
-    65281, 64781, 64292, 63814, 63347, 62889, 62442, 62004, 61575, 61154, 60742, 60339, 59943, 59555,
-    59175, 58801, 58435, 58075, 57722, 57376, 57035, 56700, 56372, 56049, 55731, 55419, 55112, 54810,
-    54513, 54221, 53933, 53650, 53371, 53097, 52826, 52560, 52298, 52040, 51785, 51535, 51288, 51044,
-    50804, 50567, 50333, 50103, 49876, 49652, 49430, 49212, 48997, 48784, 48574, 48367, 48163, 47961,
-    47761, 47564, 47370, 47178, 46988, 46800, 46615, 46432, 46251, 46072, 45895, 45720, 45547, 45376,
-    45207, 45040, 44875, 44711, 44550, 44390, 44232, 44075, 43920, 43767, 43615, 43465, 43316, 43169,
-    43024, 42879, 42737, 42595, 42456, 42317, 42180, 42044, 41910, 41776, 41644, 41514, 41384, 41256,
-    41129, 41003, 40878, 40754, 40631, 40510, 40390, 40270, 40152, 40035, 39919, 39803, 39689, 39576,
-    39464, 39352, 39242, 39133, 39024, 38916, 38810, 38704, 38599, 38494, 38391, 38289, 38187, 38086,
-    37986, 37887, 37788, 37690, 37593, 37497, 37401, 37307, 37213, 37119, 37027, 36935, 36843, 36753,
-    36663, 36573, 36485, 36397, 36309, 36222, 36136, 36051, 35966, 35882, 35798, 35715, 35632, 35550,
-    35469, 35388, 35307, 35228, 35148, 35070, 34991, 34914, 34837, 34760, 34684, 34608, 34533, 34458,
-    34384, 34310, 34237, 34164, 34092, 34020, 33949, 33878, 33807, 33737, 33668, 33599, 33530, 33461,
-    33393, 33326, 33259, 33192, 33126, 33060, 32994, 32929, 32864, 32800,
+/* 1 / sqrt((i + 16.5) / 64), units of 2^-15 */
+static const uint16_t hiss_rsqrt_table[48] HISS_TABLE = {
+    64535, 62664, 60947, 59364, 57898, 56535, 55265, 54076, 52961, 51912, 50923, 49989, 49104, 48265,
+    47467, 46707, 45983, 45292, 44630, 43997, 43390, 42808, 42248, 41710, 41192, 40693, 40211, 39746,
+    39297, 38863, 38443, 38036, 37642, 37260, 36889, 36529, 36179, 35840, 35509, 35188, 34875, 34571,
+    34274, 33985, 33703, 33427, 33159, 32897,
 };
 /* end of tables */
-/* T(v), v >= 0 with `frac` fractional bits: entry i and, by the bits below, its way to entry i + 1. */
-static inline int32_t hiss_interpolated(const int16_t *table, int32_t last, int m, int32_t v, int frac)
+/* Where the argument of a table stands: in x's own units its end, and how far it shifts to the place in the table. */
+typedef struct {
+    const int16_t *table;
+    int32_t end;
+    int up;
+    int bits;
+} hiss_place_t;
+
+static inline hiss_place_t hiss_placed(const int16_t *table, int32_t end, int m, int frac)
 {
-    const int bits = frac > m ? frac - m : 0;
-    const int32_t up = v * (INT32_C(1) << (frac > m ? 0 : m - frac));
-    const int32_t place = up < last * (INT32_C(1) << bits) ? up : last * (INT32_C(1) << bits);
-    const int32_t index = hiss_asr(place, bits);
-    const int32_t low = HISS_I16(table + index);
-    const int32_t slope = HISS_I16(table + (index < last ? index + 1 : last)) - low;
-    return low + hiss_rounded(slope * (place - index * (INT32_C(1) << bits)), bits);
+    const hiss_place_t p = {table, end * (INT32_C(1) << frac), frac < m ? m - frac : 0, frac > m ? frac - m : 0};
+    return p;
+}
+
+/* T(v), v >= 0: entry i and, by the bits below, its way to entry i + 1; past the end the last one. */
+static inline int32_t hiss_interpolated(const hiss_place_t *p, int32_t v)
+{
+    const int32_t place = (v < p->end ? v : p->end) * (INT32_C(1) << p->up);
+    const int32_t half = (INT32_C(1) << p->bits) >> 1;
+    const int16_t *const entry = p->table + hiss_asr(place, p->bits);
+    const int32_t low = HISS_I16(entry);
+    const int32_t slope = HISS_I16(entry + 1) - low;
+    return low + hiss_asr(slope * (place & ((INT32_C(1) << p->bits) - 1)) + half, p->bits);
 }
 
 /* y = max(x, 0) + T(|x|) */
-static inline void hiss_even(int16_t *y, const int16_t *x, const int16_t *table, int32_t last, int m, int frac, int out,
-                             size_t n)
+static void hiss_even(int16_t *y, const int16_t *x, const hiss_place_t *place, int frac, int out, size_t n)
 {
+    const hiss_place_t p = *place;
     const int finest = frac > 15 ? frac : 15;
-    for (size_t i = 0; i < n; ++i) {
-        const int32_t rest = hiss_interpolated(table, last, m, hiss_abs32(x[i]), frac);
-        const int32_t line = x[i] > 0 ? x[i] * (INT32_C(1) << (finest - frac)) : 0;
-        y[i] = hiss_value(line + rest * (INT32_C(1) << (finest - 15)), finest - out);
+    for (; n > 0; --n, ++x, ++y) {
+        const int32_t rest = hiss_interpolated(&p, hiss_abs32(*x));
+        const int32_t line = *x > 0 ? *x * (INT32_C(1) << (finest - frac)) : 0;
+        *y = hiss_value(line + rest * (INT32_C(1) << (finest - 15)), finest - out);
     }
 }
 
 /* y = centre + sign(x) T(|x|) */
-static inline void hiss_odd(int16_t *y, const int16_t *x, const int16_t *table, int32_t last, int m, int32_t centre,
-                            int frac, int out, size_t n)
+static void hiss_odd(int16_t *y, const int16_t *x, const hiss_place_t *place, int32_t centre, int out, size_t n)
 {
-    for (size_t i = 0; i < n; ++i) {
-        const int32_t rest = hiss_interpolated(table, last, m, hiss_abs32(x[i]), frac);
-        y[i] = hiss_value(x[i] < 0 ? centre - rest : centre + rest, 15 - out);
+    const hiss_place_t p = *place;
+    for (; n > 0; --n, ++x, ++y) {
+        const int32_t rest = hiss_interpolated(&p, hiss_abs32(*x));
+        *y = hiss_value(*x < 0 ? centre - rest : centre + rest, 15 - out);
     }
 }
 
@@ -1037,27 +1062,32 @@ static inline void hiss_odd(int16_t *y, const int16_t *x, const int16_t *table, 
 
 void hiss_gelu_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n)
 {
-    hiss_even(y, x, hiss_gelu_table, HISS_GELU_LAST, HISS_GELU_LOG2, frac, out, n);
+    const hiss_place_t place = hiss_placed(hiss_gelu_table, HISS_GELU_END, HISS_GELU_LOG2, frac);
+    hiss_even(y, x, &place, frac, out, n);
 }
 
 void hiss_silu_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n)
 {
-    hiss_even(y, x, hiss_silu_table, HISS_SILU_LAST, HISS_SILU_LOG2, frac, out, n);
+    const hiss_place_t place = hiss_placed(hiss_silu_table, HISS_SILU_END, HISS_SILU_LOG2, frac);
+    hiss_even(y, x, &place, frac, out, n);
 }
 
 void hiss_softplus_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n)
 {
-    hiss_even(y, x, hiss_softplus_table, HISS_SOFTPLUS_LAST, HISS_SOFTPLUS_LOG2, frac, out, n);
+    const hiss_place_t place = hiss_placed(hiss_softplus_table, HISS_SOFTPLUS_END, HISS_SOFTPLUS_LOG2, frac);
+    hiss_even(y, x, &place, frac, out, n);
 }
 
 void hiss_sigmoid_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n)
 {
-    hiss_odd(y, x, hiss_sigmoid_table, HISS_SIGMOID_LAST, HISS_SIGMOID_LOG2, INT32_C(1) << 14, frac, out, n);
+    const hiss_place_t place = hiss_placed(hiss_sigmoid_table, HISS_SIGMOID_END, HISS_SIGMOID_LOG2, frac);
+    hiss_odd(y, x, &place, INT32_C(1) << 14, out, n);
 }
 
 void hiss_tanh_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n)
 {
-    hiss_odd(y, x, hiss_tanh_table, HISS_TANH_LAST, HISS_TANH_LOG2, 0, frac, out, n);
+    const hiss_place_t place = hiss_placed(hiss_tanh_table, HISS_TANH_END, HISS_TANH_LOG2, frac);
+    hiss_odd(y, x, &place, 0, out, n);
 }
 
 /* e^x = 2^(x log2 e): the whole part shifts, the rest interpolates in the table of 2^f. log2 e has 14 bits. */
@@ -1090,56 +1120,59 @@ void hiss_clip_s16(int16_t *y, const int16_t *x, int16_t lo, int16_t hi, int shi
 
 /* ---- Norm ---- */
 
-/* 1 / sqrt(p) = r 2^-e with r in units of 1, p = m 4^s, m in [1/4, 1): a guess, then y <- y (3 - m y^2) / 2. */
-static int64_t hiss_rsqrt_s64(uint64_t p, int *e)
+/* 1 / sqrt(p) = r 2^-(29 + s), p = m 4^s with m in [1/4, 1): a guess, then twice y <- y (3 - m y^2) / 2. */
+static int32_t hiss_rsqrt_s64(uint64_t p, int *exponent)
 {
-    int s = 0;
-    uint32_t top = (uint32_t)(p >> 32);
-    if (top != 0U) {
-        s = 16;
-    } else {
-        top = (uint32_t)p;
-    }
-    for (; top != 0U; top >>= 2) {
+    int s = (p >> 32) != 0U ? 16 : 0;
+    for (uint32_t top = (uint32_t)(s != 0 ? p >> 32 : p); top != 0U; top >>= 2) {
         ++s;
     }
     const uint32_t m = (uint32_t)(s > 16 ? p >> (2 * s - 32) : p << (32 - 2 * s)); /* units of 2^-32 */
-    const uint64_t guess = HISS_U16(hiss_rsqrt_table + ((m >> 24) - 64U));         /* units of 2^-15 */
-    const uint64_t my2 = (guess * guess * (m >> 2)) >> 30;                         /* units of 2^-30 */
-    *e = 30 + s;
-    return (int64_t)((guess * (UINT64_C(3221225472) - my2)) >> 16);
+    uint64_t y = HISS_U16(hiss_rsqrt_table + ((m >> 26) - 16U));                     /* units of 2^-15 */
+    y = (y * (UINT64_C(3221225472) - ((y * y * (m >> 2)) >> 30))) >> 31;
+    *exponent = s;
+    return (int32_t)((y * (UINT64_C(3221225472) - ((y * y * (m >> 2)) >> 30))) >> 17);
 }
 
-static void hiss_norm(int16_t *y, const int16_t *x, int32_t times, int32_t sum, const int16_t *gain,
-                      const int32_t *bias, const int8_t *shift, int64_t eps, int frac, size_t n)
+/* |v| < 2^s, so v goes up to 31 bits before its product with the root. */
+static void hiss_norm(int16_t *y, const int16_t *x, int32_t times, int32_t sum, int64_t power, const int16_t *gain,
+                      const int32_t *bias, int shift, size_t n)
 {
-    int64_t power = eps;
-    int e;
-    for (size_t i = 0; i < n; ++i) {
-        const int32_t v = times * x[i] - sum;
-        power += (int64_t)v * v;
-    }
-    const int64_t root = hiss_rsqrt_s64((uint64_t)power, &e);
-    for (size_t i = 0; i < n; ++i) {
-        const int32_t w = (int32_t)hiss_rounded64((times * x[i] - sum) * root, e - frac);
-        y[i] = hiss_value(HISS_I16(gain + i) * w + HISS_I32(bias + i), HISS_I8(shift + i));
+    int s;
+    const int32_t root = (hiss_rsqrt_s64((uint64_t)power, &s) + 16384) >> 15;
+    const int32_t up = INT32_C(1) << (31 - s);
+    const int32_t r = root < INT16_MAX ? root : INT16_MAX;
+    for (; n > 0; --n, ++x, ++y, ++gain, ++bias) {
+        const int32_t w = hiss_product((times * *x - sum) * up, r);
+        *y = hiss_floored((uint32_t)hiss_product(w, HISS_I16(gain)) + (uint32_t)HISS_I32(bias), shift);
     }
 }
 
-void hiss_norm_layer_s16(int16_t *y, const int16_t *x, const int16_t *gain, const int32_t *bias,
-                         const int8_t *shift, int64_t eps, int frac, size_t n)
+static int64_t hiss_squares(const int16_t *x, size_t n)
+{
+    int64_t sum = 0;
+    for (; n > 0; --n, ++x) {
+        sum += (int32_t)*x * *x;
+    }
+    return sum;
+}
+
+void hiss_norm_layer_s16(int16_t *y, const int16_t *x, const int16_t *gain, const int32_t *bias, int64_t eps, int shift,
+                         size_t n)
 {
     int32_t sum = 0;
     for (size_t i = 0; i < n; ++i) {
         sum += x[i];
     }
-    hiss_norm(y, x, (int32_t)n, sum, gain, bias, shift, eps, frac, n);
+    /* sum of (n x - sum)^2 */
+    const int64_t power = (int64_t)n * ((int64_t)n * hiss_squares(x, n) - (int64_t)sum * sum);
+    hiss_norm(y, x, (int32_t)n, sum, power + eps, gain, bias, shift, n);
 }
 
-void hiss_norm_rms_s16(int16_t *y, const int16_t *x, const int16_t *gain, const int32_t *bias,
-                       const int8_t *shift, int64_t eps, int frac, size_t n)
+void hiss_norm_rms_s16(int16_t *y, const int16_t *x, const int16_t *gain, const int32_t *bias, int64_t eps, int shift,
+                       size_t n)
 {
-    hiss_norm(y, x, 1, 0, gain, bias, shift, eps, frac, n);
+    hiss_norm(y, x, 1, 0, hiss_squares(x, n) + eps, gain, bias, shift, n);
 }
 
 /* ---- Selective ---- */
@@ -1227,8 +1260,14 @@ void hiss_mul_s16(int16_t *y, const int16_t *a, const int16_t *b, int shift, siz
 
 void hiss_copy_s16(int16_t *y, const int16_t *x, size_t n)
 {
-    for (size_t i = 0; i < n; ++i) {
-        y[i] = x[i];
+#if defined(HISS_DSP)
+    for (; n >= 2; n -= 2, x += 2, y += 2) {
+        const int32_t two = hiss_word(x);
+        __builtin_memcpy(y, &two, sizeof two);
+    }
+#endif
+    for (; n > 0; --n, ++x, ++y) {
+        *y = *x;
     }
 }
 

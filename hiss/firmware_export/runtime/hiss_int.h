@@ -41,7 +41,8 @@ typedef struct {
     size_t columns;
 } hiss_term_s16_t;
 
-/* Affine.  y = (bias + sum_i W_i x_i) 2^-shift, a shift a row.   wide: a sum may need more than 32 bits. */
+/* Affine.  y = (bias + sum_i W_i x_i) >> shift, a shift a row; the bias holds the half that rounds.
+   wide: a sum may need more than 32 bits. */
 void hiss_affine_s8(int16_t *y, const hiss_term_s8_t *terms, size_t n_terms, const int32_t *bias, const int8_t *shift,
                     size_t rows);
 void hiss_affine_s16(int16_t *y, const hiss_term_s16_t *terms, size_t n_terms, const int32_t *bias, const int8_t *shift,
@@ -50,18 +51,23 @@ void hiss_affine_wide_s16(int16_t *y, const hiss_term_s16_t *terms, size_t n_ter
                           const int8_t *shift, size_t rows);
 
 /* Diagonal.  h <- h - d h + u,  d = 1 - a;   y = Re(sum c h) + feed u.   d, c, h: (H, N) complex as pairs (re, im), of c
-   (re, -im). `shifts`: of the products with Re d and Im d, 4 bits each, 13 more than what they say. `drive`: the shift
-   of u, one a channel (s32) or one a mode (s16). A product with an int32 state drops its low 16 bits first. */
-void hiss_diagonal_step_s32(int32_t *h, const int16_t *d, const uint8_t *shifts, const int8_t *drive, const int16_t *u,
-                            size_t channels, size_t modes);
-void hiss_diagonal_read_s32(int16_t *y, const int32_t *h, const int16_t *c, const int16_t *feed, const int8_t *shift,
+   (re, -im). `shifts`: of the products d h, one a mode (each = 1) or one a channel (each = 0). `drive`: the shift of u.
+   s32: products round down; |h| < 2^28, so that they have three bits more: shifts are 13 less than what they say; one
+   drive a channel; a product with c drops the low 16 bits. s16: products round; one drive a mode. */
+void hiss_diagonal_step_s32(int32_t *h, const int16_t *d, const int8_t *shifts, size_t each, const int8_t *drive,
                             const int16_t *u, size_t channels, size_t modes);
-void hiss_diagonal_step_s16(int16_t *h, const int16_t *d, const uint8_t *shifts, const int8_t *drive, const int16_t *u,
-                            size_t channels, size_t modes);
-void hiss_diagonal_read_s16(int16_t *y, const int16_t *h, const int16_t *c, const int16_t *feed, const int8_t *shift,
+void hiss_diagonal_read_s32_s8(int16_t *y, const int32_t *h, const int8_t *c, const int16_t *feed, const int8_t *shift,
+                               const int16_t *u, size_t channels, size_t modes);
+void hiss_diagonal_read_s32_s16(int16_t *y, const int32_t *h, const int16_t *c, const int16_t *feed,
+                                const int8_t *shift, const int16_t *u, size_t channels, size_t modes);
+void hiss_diagonal_step_s16(int16_t *h, const int16_t *d, const int8_t *shifts, size_t each, const int8_t *drive,
                             const int16_t *u, size_t channels, size_t modes);
+void hiss_diagonal_read_s16_s8(int16_t *y, const int16_t *h, const int8_t *c, const int16_t *feed, const int8_t *shift,
+                               const int16_t *u, size_t channels, size_t modes);
+void hiss_diagonal_read_s16_s16(int16_t *y, const int16_t *h, const int16_t *c, const int16_t *feed,
+                                const int8_t *shift, const int16_t *u, size_t channels, size_t modes);
 
-/* Fir.  y = (bias + t_0 u + sum_{k=1..past} t_k u_{-k}) 2^-shift.   taps: (K, H), present sample first;
+/* Fir.  y = (bias + t_0 u + sum_{k=1..past} t_k u_{-k}) >> shift, the bias as of Affine.   taps: (K, H), present sample first;
    history: (K-1, H) ring. `at` is the row where the ring takes its next sample, `past` how many of the samples before
    this one count. */
 void hiss_fir_s8(int16_t *y, const int16_t *history, const int8_t *taps, const int32_t *bias, const int8_t *shift,
@@ -97,12 +103,12 @@ void hiss_exp_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n);
 void hiss_relu_s16(int16_t *y, const int16_t *x, int shift, size_t n);
 void hiss_clip_s16(int16_t *y, const int16_t *x, int16_t lo, int16_t hi, int shift, size_t n);
 
-/* Norm.  y = (gain w + bias) 2^-shift, w = v / sqrt(sum v^2 + eps) in units of 2^-frac;
-   layer: v = n x - sum x;   rms: v = x. */
-void hiss_norm_layer_s16(int16_t *y, const int16_t *x, const int16_t *gain, const int32_t *bias,
-                         const int8_t *shift, int64_t eps, int frac, size_t n);
-void hiss_norm_rms_s16(int16_t *y, const int16_t *x, const int16_t *gain, const int32_t *bias,
-                       const int8_t *shift, int64_t eps, int frac, size_t n);
+/* Norm.  y = (gain w + bias) >> shift, the bias as of Affine;  w = v / sqrt(sum v^2 + eps) in units of 2^-29, its product
+   drops the low 16 bits.   layer: v = n x - sum x;   rms: v = x. */
+void hiss_norm_layer_s16(int16_t *y, const int16_t *x, const int16_t *gain, const int32_t *bias, int64_t eps, int shift,
+                         size_t n);
+void hiss_norm_rms_s16(int16_t *y, const int16_t *x, const int16_t *gain, const int32_t *bias, int64_t eps, int shift,
+                       size_t n);
 
 /* Add.  y = (2^up_a a + 2^up_b b) 2^-shift, or minus b.   A longer sum: its terms go into sum one by one. */
 void hiss_add_s16(int16_t *y, const int16_t *a, int up_a, const int16_t *b, int up_b, int shift, size_t n);
