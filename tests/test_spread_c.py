@@ -7,10 +7,12 @@ import re
 import numpy as np
 import pytest
 from c_programs import every_position
+from click.testing import CliRunner
 from integer_states import TARE, decoded, first_difference, hard_actions, hard_samples
-from programs import random_samples
+from programs import random_program, random_samples
 from test_spread import CASES, reference, spread_at_random
 
+from hiss.cli import export
 from hiss.engines.c_engine import FLAGS, CStepper, run_selftest
 from hiss.engines.emulator import Emulator, usual_input
 from hiss.engines.firmware import Firmware
@@ -154,3 +156,15 @@ def test_slots_are_part_of_the_version():
     program = every_position()
     versions = {Model(p, "m").version for p in (program, spread_at_random(program, 1), spread_at_random(program, 2))}
     assert len(versions) == 3
+
+
+def test_export_spreads_on_request(tmp_path):
+    """hiss export --spread; a program of one step per chunk is refused with the reason."""
+    reference().save(tmp_path / "a.hiss")
+    done = CliRunner().invoke(export.command, [str(tmp_path / "a.hiss"), "--spread", "-o", str(tmp_path / "c")])
+    assert done.exit_code == 0, done.output
+    assert "10 samples late" in done.output
+    assert "#define MODEL_LATENCY 10 " in (tmp_path / "c" / "model.h").read_text()
+    random_program(7).save(tmp_path / "b.hiss")
+    done = CliRunner().invoke(export.command, [str(tmp_path / "b.hiss"), "--spread", "-o", str(tmp_path / "d")])
+    assert "nothing to spread" in str(done.exception)

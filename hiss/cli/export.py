@@ -33,8 +33,11 @@ OVER_BUDGET = 8
 @click.option("--package-version", default="1.0.0", show_default=True, metavar="X.Y.Z", help="Of the package.")
 @click.option("--author", default="hiss", show_default=True, help="Of the package: Name, or Name <mail>.")
 @click.option("--url", default="", help="Of the package.")
+@click.option("--spread", is_flag=True, help="Even work per sample: once-per-chunk work runs in the next chunk.")
 @click.option("--check/--no-check", default=None, help="Compile and self-test here.  [default: if there is a compiler]")
-@click.option("--emulate", "cores", multiple=True, metavar="CORE", help="Also on an emulated m0, m3, m4f, m7, m33, ...")
+@click.option(
+    "--emulate", "cores", multiple=True, metavar="CORE", help="Also on m0, m3, m4f, m7, m33, m55, rv32imc, atmega328p."
+)
 @click.option("--compiler", type=click.Choice(["zig", "gcc"]), default="zig", show_default=True, help="For --emulate.")
 @click.option("--budget", "budget_text", metavar="ITEMS", help="Limits, as flash=32k,ram=4k,insn=20k,stack=1k.")
 @click.option("--data", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Recordings for the bill.")
@@ -50,6 +53,7 @@ def command(
     package_version: str,
     author: str,
     url: str,
+    spread: bool,
     check: bool | None,
     cores: tuple[str, ...],
     compiler: str,
@@ -69,8 +73,9 @@ def command(
       hiss export force.hiss --name force --with grip=grip.hiss --package arduino -o libraries/force
       hiss export force.int.hiss -o firmware --budget flash=32k,ram=4k,insn=20k
 
-    --budget: k is 1024 bytes or 1000 instructions. flash (code and tables), stack and insn (the worst sample) are
-    those of the first --emulate, m4f by default; several models are added up. Over budget, nothing is written.
+    --budget: k is 1024 bytes or 1000 instructions. flash (code and tables), stack and insn (the worst sample; cycles
+    on atmega328p) are those of the first --emulate, m4f by default; several models are added up. Over budget, nothing
+    is written.
 
     Exit codes: 0 done, 2 usage or a file that cannot be read, 7 not written, no compiler with --check, or mismatches,
     8 over budget.
@@ -85,7 +90,7 @@ def command(
     check_cores(cores)
     _check_place(out)
     about = usage(About, package_version, author, url)
-    package = usage(make_package, _models(model, name, others), about)
+    package = usage(make_package, _models(model, name, others, spread), about)
     usage(package_texts, package, kind)  # refused before anything that takes long
     with tempfile.TemporaryDirectory() as folder:
         mismatches = _host_check(package, Path(folder), check)
@@ -101,15 +106,17 @@ def command(
         raise SystemExit(7)
 
 
-def _models(path: Path, name: str, others: tuple[str, ...]) -> list[Model]:
-    """The models in the order in which they are named."""
+def _models(path: Path, name: str, others: tuple[str, ...], spread: bool) -> list[Model]:
+    """The models in the order in which they are named; spread: with even work per sample, a chunk later."""
     from hiss.cli.stream import open_model, usage
     from hiss.firmware_export.c import Model
     from hiss.firmware_export.packages.package import check_names
+    from hiss.program import passes
 
     named = [(name, path), *(_named(other) for other in others)]
     usage(check_names, [n for n, _ in named])
-    return [usage(Model, open_model(p), n) for n, p in named]
+    programs = {n: passes.spread(open_model(p)) if spread else open_model(p) for n, p in named}
+    return [usage(Model, program, n) for n, program in programs.items()]
 
 
 def _named(text: str) -> tuple[str, Path]:
@@ -152,7 +159,8 @@ def _keep_to(budget: Budget, bills: list[Bill], package: Package, core: str | No
 
     over = budget.over(found_in(bills, core))
     if over:
-        said = complaint(budget, over, [model.program for model in package.models], core)
+        counted = next((c.unit for bill in bills for c in bill.cores if c.core == core), "instructions")
+        said = complaint(budget, over, [model.program for model in package.models], core, counted)
         click.echo(f"error: over budget, nothing was written\n{said}", err=True)
         raise SystemExit(OVER_BUDGET)
 
