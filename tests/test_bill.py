@@ -19,10 +19,13 @@ from test_packages import fingertip, readings
 
 from hiss.cli import main
 from hiss.cli.bill import core_bill
+from hiss.cli.export import PACKAGES
+from hiss.engines import cores
 from hiss.firmware_export import export_c
 from hiss.firmware_export.bill import CoreBill, bill_of, errors_between, floating, settling_s, usual_errors
 from hiss.firmware_export.budget import Budget, complaint, found_in, parse_budget
 from hiss.firmware_export.c import Model
+from hiss.firmware_export.packages import KINDS
 from hiss.program import Port, Program
 from hiss.program import ops as o
 from hiss.program.passes import spread
@@ -158,6 +161,22 @@ def test_a_core_is_billed_from_what_it_runs(kind, tmp_path):
     assert "-O2" in bill.compiler
 
 
+@pytest.mark.parametrize("name", ["m55", "rv32imc-qemu", "atmega328p"])
+def test_cores_of_other_emulators_are_billed_too(name, tmp_path):
+    """gcc gives a bound of the stack; the ATmega counts cycles."""
+    if reason := cores.missing(name):
+        absent(reason)
+    program = fingertip()
+    export_c(program, tmp_path, "force")
+    bill = core_bill(program, tmp_path, "force", name, "zig")
+    assert bill.mismatches == 0
+    assert bill.worst > bill.average > 100
+    assert bill.stack_from == "bound"
+    assert 50 < bill.stack_bytes < 400
+    assert bill.unit == ("cycles" if name == "atmega328p" else "instructions")
+    assert "gcc" in bill.compiler
+
+
 # ---- the budget ----
 
 
@@ -245,6 +264,10 @@ def test_advice_is_only_what_the_program_does_not_do_yet():
 
 
 # ---- the verbs ----
+
+
+def test_the_verb_knows_every_kind_of_package():
+    assert PACKAGES == KINDS
 
 
 @pytest.mark.usefixtures("emulated")

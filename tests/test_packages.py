@@ -228,8 +228,7 @@ def test_the_sketch_prints_the_estimates_of_the_stepper(name, tmp_path):
     assert "self-test: 0 mismatches" in done.stdout
     assert_printed(done.stdout.replace("rest position measured\r\n", ""), program, x)
     first, last = map(int, done.stderr.split())
-    sample_us = 1e6 / program.rate_hz
-    assert abs((last - first) / (len(x) - 1) - sample_us) < 0.01 * sample_us
+    assert abs(last - first - (len(x) - 1) * 1e6 / program.rate_hz) < 200  # of the last sample: nothing adds up
     assert ("rest position measured" in done.stdout) == (program.tare > 0)
 
 

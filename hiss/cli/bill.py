@@ -28,7 +28,6 @@ from hiss.firmware_export.c import Model
 from hiss.program import Program
 
 if TYPE_CHECKING:
-    from hiss.engines.emulator import Emulator
     from hiss.engines.firmware import Firmware
 
 OPTIMIZE = "-O2"
@@ -37,10 +36,11 @@ OPTIMIZE = "-O2"
 
 def check_cores(cores: Sequence[str]) -> None:
     """Raise UsageError for a core that is not emulated."""
-    from hiss.engines.emulator import CORES
+    from hiss.engines.cores import CORES
 
-    if unknown := [core for core in cores if core not in CORES]:
-        raise click.UsageError(f"--emulate {unknown[0]}: there are {', '.join(CORES)}")
+    emulated = [core for core in CORES if core != "host"]
+    if unknown := [core for core in cores if core not in emulated]:
+        raise click.UsageError(f"--emulate {unknown[0]}: there are {', '.join(emulated)}")
 
 
 def measured_bill(
@@ -62,42 +62,78 @@ def measured_bill(
 
 
 def core_bill(program: Program, folder: Path, name: str, core: str, compiler: str) -> CoreBill:
-    """What one core takes: the self-test, then one whole period of usual samples after the tare."""
-    from hiss.engines.emulator import Emulator, usual_input
+    """What one core takes: the self-test, then one whole period of usual samples after the tare.
+
+    m0 ... rv32imc run what either compiler makes, the others what gcc makes. Raises HissError.
+    """
+    from hiss.engines import emulator
     from hiss.engines.firmware import Firmware
     from hiss.engines.toolchains import linked_sizes
 
     firmware = Firmware.of(program, folder, name)
-    run = Emulator.of(firmware, core, compiler=compiler, optimize=OPTIMIZE)
-    mismatches = run.selftest()
-    run.tare()
-    x = usual_input(program, program.tare + program.period)
-    for sample in x[: program.tare]:
-        run.step(sample)
-    counts = run.count_steps(x[program.tare :])
-    stack, found = _stack(run, firmware, core, compiler, x[program.tare :])
-    sizes = linked_sizes(firmware, core, compiler, OPTIMIZE)
+    before = program.tare + program.latency  # in the first chunk of a spread program there is no tail yet
+    x = emulator.usual_input(program, before + program.period)
+    if core in emulator.CORES:
+        counts, mismatches, stack, unit = _by_unicorn(firmware, core, compiler, x, before)
+    else:
+        compiler = "gcc"
+        counts, mismatches, stack, unit = _by_process(firmware, core, x, before)
+    target = core.removesuffix("-qemu")
+    sizes = linked_sizes(firmware, target, compiler, OPTIMIZE)
+    bound = _stack_bound(firmware, target) if compiler == "gcc" else None
     return CoreBill(
         core=core,
-        compiler=_compiler_text(core, compiler),
+        compiler=_compiler_text(target, compiler),
         code_bytes=sizes["code"],
         table_bytes=sizes["tables"] + sizes["data"],
         average=float(np.mean(counts)),
-        worst=max(counts),
+        worst=int(max(counts)),
         mismatches=mismatches,
-        stack_bytes=stack,
-        stack_from=found,
+        stack_bytes=stack if bound is None else bound,
+        stack_from="bound" if bound is not None else "measured" if stack is not None else "",
+        unit=unit,
     )
 
 
-def _stack(run: Emulator, firmware: Firmware, core: str, compiler: str, x: Any) -> tuple[int, str]:
-    """Bytes of a step and how they were found: gcc gives a bound, where there is one."""
+Measured = tuple[Any, int, int | None, str]
+"""Counts of each step of a period, mismatches of the self-test, bytes of stack, what was counted."""
+
+
+def _by_unicorn(firmware: Firmware, core: str, compiler: str, x: Any, tare: int) -> Measured:
+    from hiss.engines.emulator import Emulator
+
+    run = Emulator.of(firmware, core, compiler=compiler, optimize=OPTIMIZE)
+    mismatches = run.selftest()
+    run.tare()
+    for sample in x[:tare]:
+        run.step(sample)
+    counts = run.count_steps(x[tare:])
+    return counts, mismatches, run.stack_bytes(x[tare:]), "instructions"
+
+
+def _by_process(firmware: Firmware, core: str, x: Any, tare: int) -> Measured:
+    from hiss.engines.batch import BatchCore
+    from hiss.engines.cores import open_core
+    from hiss.engines.trace import TARE
+
+    run = open_core(core, firmware, optimize=OPTIMIZE)
+    if not isinstance(run, BatchCore):
+        raise ExportError(f"{core} counts no instructions")
+    actions = np.zeros(len(x), np.uint8)
+    actions[0] = TARE
+    trace = run.run(x, actions, count=True)
+    if trace.counts is None:
+        raise ExportError(f"{core} counts no instructions")
+    return trace.counts[tare:], trace.mismatches, trace.stack, "cycles" if trace.cycles else "instructions"
+
+
+def _stack_bound(firmware: Firmware, target: str) -> int | None:
+    """Bytes that no step can exceed, as gcc states them; None where there is no bound."""
     from hiss.engines.stack import stack_bytes
 
-    if compiler == "gcc":
-        with contextlib.suppress(ExportError):
-            return stack_bytes(firmware, core, OPTIMIZE).bytes, "bound"
-    return run.stack_bytes(x), "measured"
+    with contextlib.suppress(ExportError):
+        return stack_bytes(firmware, target, OPTIMIZE).bytes
+    return None
 
 
 def _compiler_text(core: str, compiler: str) -> str:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path, exists=True))
 @click.option("--equations/--no-equations", default=True, help="Print the update equations.")
-@click.option("--emulate", "cores", multiple=True, metavar="CORE", help="Measure on an emulated m0, m3, m4f, m7, ...")
+@click.option(
+    "--emulate", "cores", multiple=True, metavar="CORE", help="Measure on m0, m3, m4f, m7, m33, m55, rv32imc, ..."
+)
 @click.option("--compiler", type=click.Choice(["zig", "gcc"]), default="zig", show_default=True, help="For --emulate.")
 @click.option("--data", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Recordings for the error.")
 @click.option("--rate", "rate_hz", type=Positive(), metavar="HZ", help="Rate of a CSV without time.")

@@ -42,7 +42,8 @@ class CoreBill:
     """On one core, from one and the same image: code and tables without the self-test; instructions per step.
 
     average, worst: over one whole period;  mismatches: of the self-test;  stack_bytes: of a step, stack_from says how
-    it was found: "bound" (no step can take more) or "measured" (over that period); None where neither could be.
+    it was found: "bound" (no step can take more) or "measured" (over that period); None where neither could be;
+    unit: what average and worst count, instructions or cycles.
     """
 
     core: str
@@ -54,6 +55,7 @@ class CoreBill:
     mismatches: int
     stack_bytes: int | None = None
     stack_from: str = ""
+    unit: str = "instructions"
 
     @property
     def flash_bytes(self) -> int:
@@ -181,8 +183,9 @@ def usual_errors(program: Program) -> tuple[OutputError, ...]:
 
 def usual_text(program: Program) -> str:
     """What `usual_errors` measures on, in words."""
-    beyond = ", which formats calibrated on recordings may not hold" if program.formats is not None else ""
-    return f"noise of usual size{beyond} (--data FILE takes a recording of yours)"
+    if program.formats is None:
+        return "noise of usual size (--data FILE takes a recording of yours)"
+    return "noise, which formats calibrated on recordings may not hold (--data FILE is what counts)"
 
 
 # ---- text ----
@@ -212,10 +215,10 @@ def _error_table(errors: tuple[OutputError, ...]) -> list[str]:
 
 
 def _core_table(cores: tuple[CoreBill, ...]) -> list[str]:
-    head = f"  {'core':<8}{'code':>8}{'flash':>9}{'stack':>7}{'insn/sample':>13}{'worst':>10}  self-test"
+    head = f"  {'core':<13}{'code':>8}{'flash':>9}{'stack':>7}{'insn/sample':>13}{'worst':>10}  self-test"
     rows = [
-        f"  {c.core:<8}{c.code_bytes:>8,}{c.flash_bytes:>9,}{_stack(c):>7}{c.average:>13,.0f}{c.worst:>10,}"
-        f"  {c.mismatches} mismatches"
+        f"  {c.core:<13}{c.code_bytes:>8,}{c.flash_bytes:>9,}{_stack(c):>7}{c.average:>13,.0f}{c.worst:>10,}"
+        f"  {c.mismatches} mismatches{'  (cycles)' if c.unit == 'cycles' else ''}"
         for c in cores
     ]
     return [head, *rows, f"  ({', '.join(dict.fromkeys(c.compiler for c in cores))}; bytes)"]

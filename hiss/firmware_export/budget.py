@@ -70,11 +70,18 @@ def found_in(bills: Sequence[Bill], core: str | None) -> dict[str, int | None]:
     }
 
 
-def complaint(budget: Budget, over: Mapping[str, int | None], programs: Sequence[Program], core: str | None) -> str:
-    """One line per item that is over: found, allowed, and what would help."""
+def complaint(
+    budget: Budget,
+    over: Mapping[str, int | None],
+    programs: Sequence[Program],
+    core: str | None,
+    counted: str = "instructions",
+) -> str:
+    """One line per item that is over: found, allowed, and what would help.   counted: what the core counts."""
     lines = []
     for item, value in over.items():
-        unit, _, what = ITEMS[item]
+        _, _, what = ITEMS[item]
+        unit = counted if item == "insn" else "bytes"
         where = f" on {core}" if core and item in MEASURED else ""
         found = "not measured" if value is None else f"{value:,} {unit}"
         lines.append(f"{item}: {found}{where} ({what}), allowed {budget.limits[item]:,}; {_advice(item, programs)}")
