@@ -545,7 +545,7 @@ def test_a_recording_is_replaced_only_when_asked(made: Path, tmp_path: Path) -> 
         (["evaluate", "{run}", "--windows", "2x0.01s"], 2, "hold no estimate"),
         (["evaluate", "{run}", "--windows", "2x9999s"], 2, "shorter"),
         (["export", "{model}", "-o", "{new}", "--name", "int"], 2, "a word of C"),
-        (["export", "{model}", "-o", "{new}", "--emulate", "m55"], 2, "m4f"),
+        (["export", "{model}", "-o", "{new}", "--emulate", "m99"], 2, "m4f"),
         (["replay", "{model}", "{csv}", "--speed", "nan"], 2, "above 0"),
         (["predict", "{model}", "{csv}", "--rate", "inf"], 2, "above 0"),
         (["fake", "--device", "anyskin:999"], 2, "1 to 255"),
