@@ -29,6 +29,7 @@ from hiss.firmware_export.c import Model
 from hiss.firmware_export.packages import KINDS, About, export_package, make_package, package_texts
 from hiss.program import Port, Program, Stage, integer
 from hiss.program import ops as o
+from hiss.program.passes import spread
 from hiss.quantization import quantized
 
 
@@ -69,6 +70,7 @@ PROGRAMS = {
     "untared": every_position(tare=0),
     "random": random_program(3, tare=2),
     "fingertip in integers": integers(fingertip()),
+    "spread in integers": spread(integers(fingertip())),
     "untared in integers": integers(every_position(tare=0), step=0.25),
 }
 
