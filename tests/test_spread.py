@@ -247,13 +247,14 @@ def test_a_program_without_anything_to_spread_is_refused():
 
 def reference() -> Program:
     """low 32x2 | high 32x2, N = 16, period 10, 6 columns into the embed, 2 outputs: sizes alone matter here."""
-    n, modes = 32, 8
+    n, modes, rng = 32, 8, np.random.default_rng(0)
 
     def layer(name: str, u: str, restart: bool) -> list[o.Op]:
-        a = np.full((n, modes), 0.9 + 0.1j)
+        a = rng.uniform(0.5, 0.97, (n, modes)) * np.exp(1j * rng.uniform(0, 3, (n, modes)))
+        c = rng.normal(size=(n, modes)) / 4 + 0j
         return [
             o.Norm(f"{name}.norm", u, "layer", np.ones(n), np.zeros(n)),
-            o.Diagonal(f"{name}.ssm", f"{name}.norm", a, a, np.ones(n), restart),
+            o.Diagonal(f"{name}.ssm", f"{name}.norm", a, c, np.ones(n), restart),
             o.Map(f"{name}.gelu", f"{name}.ssm", "gelu"),
             affine(f"{name}.mix", f"{name}.gelu", n),
             affine(f"{name}.gate", f"{name}.gelu", n),
@@ -263,7 +264,7 @@ def reference() -> Program:
         ]
 
     def affine(out: str, u: str, rows: int, columns: int = n) -> o.Op:
-        return o.Affine(out, (u,), (np.ones((rows, columns)) / columns,), np.zeros(rows))
+        return o.Affine(out, (u,), (rng.normal(size=(rows, columns)) / np.sqrt(columns),), np.zeros(rows))
 
     z = o.Input("z", np.zeros(6), np.zeros(6, int), np.full(6, -9.0), np.full(6, 9.0))
     low = [z, affine("embed", "z", n, 6), *layer("low.0", "embed", True), *layer("low.1", "low.0.out", True)]

@@ -71,22 +71,20 @@ def _held_difference(model, raw, state):
     return None
 
 
-@pytest.mark.parametrize("make", CASES)
+@pytest.mark.parametrize("make", CASES[1::3])  # compiling with the sanitizer takes seconds each
 def test_integer_c_equals_the_interpreter_in_every_bit(make):
     plain = whole(make())
-    period = plain.period
-    for seed in (1, 2):
-        assert compared(spread_at_random(plain, seed), 20 * period, seed) >= 3
+    assert compared(spread_at_random(plain, 1), 20 * plain.period, 1) >= 3
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_integer_c_equals_the_interpreter_with_each_op_in_each_position(seed):
     program = every_position()
     made, _ = quantized(program, [usual_samples(program, 400).astype(float)])
     assert compared(spread_at_random(made, seed), 300, seed) > 10
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_float_c_equals_the_interpreter(seed, tmp_path):
     """Every estimate comes when it should, to float32 rounding; the self-test holds under strict warnings."""
     program = spread_at_random(every_position(), seed)
@@ -103,7 +101,7 @@ def test_float_c_equals_the_interpreter(seed, tmp_path):
     assert run_selftest(export_c(program, tmp_path, "force")) == 0
 
 
-@pytest.mark.parametrize("make", CASES[::5])
+@pytest.mark.parametrize("make", CASES[::9])
 @pytest.mark.parametrize("in_integers", [False, True])
 def test_the_selftest_holds_under_strict_warnings(make, in_integers, tmp_path):
     plain = whole(make()) if in_integers else make()
@@ -165,6 +163,6 @@ def test_export_spreads_on_request(tmp_path):
     assert done.exit_code == 0, done.output
     assert "10 samples late" in done.output
     assert "#define MODEL_LATENCY 10 " in (tmp_path / "c" / "model.h").read_text()
-    random_program(7).save(tmp_path / "b.hiss")
+    random_program(7, tare=0).save(tmp_path / "b.hiss")
     done = CliRunner().invoke(export.command, [str(tmp_path / "b.hiss"), "--spread", "-o", str(tmp_path / "d")])
     assert "nothing to spread" in str(done.exception)
