@@ -30,10 +30,18 @@ USUAL = ("hiss", "every position")
 RUNS = [(core, "zig") for core in CORES if core != "host"] + [("m4f", "gcc")]
 
 
+def require(core, compiler="zig"):
+    """absent() where this computer lacks the core."""
+    reason = missing(core, compiler)
+    if reason is not None:
+        absent(reason)
+
+
 class Case:
     """A family's firmware, samples, and the trace of this computer."""
 
     def __init__(self, name, folder, steps):
+        require("host")
         self.name, self.program = name, integer_program(name)
         export_c(self.program, folder, "model")
         self.firmware, self.model = Firmware.of(self.program, folder, "model"), Model(self.program, "model")
@@ -64,9 +72,7 @@ class Case:
         """Every bit of one core against this computer's; absent() where the core is."""
         if core == "atmega328p" and not FAMILIES[self.name].small:
             pytest.skip(f"{self.name} does not fit into an ATmega328P")
-        reason = missing(core, compiler)
-        if reason is not None:
-            absent(reason)
+        require(core, compiler)
         run = open_core(core, self.firmware, compiler=compiler)
         assert run.selftest() == 0
         trace, members = run.run(self.x, self.actions), self.model.layout.members
@@ -133,9 +139,7 @@ PLANTED = {
 @pytest.mark.parametrize("bug", PLANTED)
 def test_a_bug_planted_in_one_cores_path_is_caught(bug, short_of, tmp_path):
     core, compiler, file, good, bad = PLANTED[bug]
-    reason = missing(core, compiler)
-    if reason is not None:
-        absent(reason)
+    require(core, compiler)
     case = short_of("hiss" if "ring" not in bug else "every position")
     shutil.copytree(case.firmware.folder, tmp_path, dirs_exist_ok=True)
     text = (tmp_path / file).read_text()

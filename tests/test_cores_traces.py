@@ -64,6 +64,7 @@ def samples(program):
 @pytest.fixture(scope="module")
 def reference(firmware, samples):
     """The trace of this computer, with sanitizers."""
+    present("host")
     return HostCore(firmware).run(*samples)
 
 

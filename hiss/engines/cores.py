@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hiss.engines import emulator, simavr, toolchains
 from hiss.engines.firmware import Firmware
+from hiss.engines.host_compiler import find_compiler
 from hiss.engines.host_core import HostCore
 from hiss.engines.qemu import BOARDS, QemuCore, find_qemu
 from hiss.engines.simavr import AvrCore
@@ -62,8 +63,9 @@ def missing(core: str, compiler: str = "zig") -> str | None:
             simavr.check_simavr()
         if core.removesuffix("-qemu") in BOARDS and core not in emulator.CORES:
             find_qemu(core.removesuffix("-qemu"))
-        if core != "host":
-            toolchains.command(core.removesuffix("-qemu"), compiler if core in emulator.CORES else "gcc")
+        if core == "host":
+            return "zig has no address sanitizer: install gcc or clang" if "ziglang" in find_compiler() else None
+        toolchains.command(core.removesuffix("-qemu"), compiler if core in emulator.CORES else "gcc")
     except ExportError as error:
         return str(error)
     return None
