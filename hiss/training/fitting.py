@@ -90,6 +90,8 @@ def fit(
     """
     if grids and start is None:
         raise ValueError("grids are for fine-tuning: give the run to start from (start)")
+    if grids and isinstance(getattr(start.module, "correction", start.module), ARNetModel | None):  # type: ignore[union-attr]
+        raise TrainingError("the run is linear in its samples: its weights are int16 always, there is nothing to tune")
     options = options or TrainOptions()
     say: Say = Progress(progress).say
     inputs = list(inputs if start is None else start.provenance.get("inputs", ()))
@@ -225,9 +227,7 @@ def _imitator(
     grids: Grids,
 ) -> Learner:
     """A copy of the network with its weights on grids, which learns to say what the network says."""
-    teacher = getattr(kept, "correction", kept)
-    if teacher is None or isinstance(teacher, ARNetModel):
-        raise TrainingError("the run is linear in its samples: its weights are int16 always, there is nothing to tune")
+    teacher: Any = getattr(kept, "correction", kept)
     network = copy.deepcopy(teacher).requires_grad_(True)
     attach(network, {name.removeprefix("correction."): bits for name, bits in grids.items()}, data.scaling.y_std)
     frame = Frame(base, None, torch.ones(len(data.scaling.y_mean)), copy.deepcopy(teacher))

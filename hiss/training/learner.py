@@ -95,13 +95,15 @@ class Learner:
         return x if self.decorrelate is None else x @ self.decorrelate
 
     def validate(self, batch: Batch) -> float:
-        """Mean squared error of base and average over the valid points of `batch`, in scaled targets."""
+        """Mean squared error over the valid points of `batch`, in scaled targets: of base and average beside the
+        targets, or of the average beside its teacher."""
         with torch.no_grad():
             x = torch.from_numpy(batch.x).to(self.device)
             estimate = self.average(self._columns(x)) * self.scale
-            if self.base is not None:
-                estimate = estimate + self.base(x)
-            error = estimate.cpu().numpy() - batch.y
+            if self.teacher is not None:
+                error = (estimate - self.teacher(self._columns(x)) * self.scale).cpu().numpy()
+            else:
+                error = (estimate if self.base is None else estimate + self.base(x)).cpu().numpy() - batch.y
         return float((error[batch.valid].astype(np.float64) ** 2).mean())
 
     def plain_network(self) -> nn.Module:
