@@ -1,8 +1,8 @@
 """What each sample of a chunk takes, and slots that make it even.
 
 Instructions are estimated, linear in the sizes of an op:  per product, tap, mode or element, per row, and per call.
-The factors were measured op by op with generated code on an emulated Cortex-M4F at -O2; they place ops, and promise
-nothing: what a program takes is counted by `hiss export --emulate`.   P: period of stage 0;  phase: 0..P-1.
+The factors are those of generated code on an emulated Cortex-M4F at -O2 (tools/pace_factors.py); they place ops, and
+promise nothing: what a program takes is counted by `hiss export --emulate`.   P: period of stage 0;  phase: 0..P-1.
 """
 
 from __future__ import annotations
@@ -38,30 +38,30 @@ class Factors:
 
 
 FLOAT = Factors(
-    mac=3.9,
-    row=14.0,
+    mac=3.5,
+    row=25,
     tap=6.5,
-    channel=14.0,
-    update=12.0,
-    read=8.0,
-    selective=66.0,
-    norm=20.0,
-    element=7.0,
-    maps={"gelu": 32, "silu": 46, "sigmoid": 45, "tanh": 34, "relu": 9, "softplus": 67, "exp": 39, "clip": 14},
+    channel=9,
+    update=14.7,
+    read=5.3,
+    selective=66,
+    norm=18,
+    element=6,
+    maps={"gelu": 31, "silu": 45, "sigmoid": 44, "tanh": 30, "relu": 8, "softplus": 66, "exp": 38, "clip": 13},
 )
 """float32 with a floating point unit."""
 
 INTEGER = Factors(
-    mac=1.6,
-    row=14.0,
-    tap=3.0,
-    channel=14.0,
-    update=20.0,
-    read=8.0,
-    selective=50.0,
-    norm=20.0,
-    element=6.0,
-    maps=dict.fromkeys(o.FUNCTIONS, 15.0) | {"relu": 6.0, "clip": 6.0},
+    mac=2.9,
+    row=31,
+    tap=3.4,
+    channel=15,
+    update=31,
+    read=7,
+    selective=170,
+    norm=24,
+    element=14,
+    maps={"gelu": 43, "silu": 43, "sigmoid": 38, "tanh": 37, "relu": 13, "softplus": 43, "exp": 45, "clip": 19},
 )
 """int8 weights, int32 states."""
 
