@@ -3,7 +3,8 @@
     from bench_cores import bench_cores
     bench_cores(program)  ->  {"m4f": {"average": ..., "worst": ..., "code": ..., "tables": ..., "stack": ...}, ...}
 
-One and the same image per core: gcc at -O2, the vectors not counted, the self-test left out of code and tables.
+One and the same image per core (in qemu: of the same objects), made by gcc at -O2 without the self-test: its flash, the
+vectors and what calls the model not counted; its counts as it ran; its stack bound.
 python tools/bench_cores.py MODEL.hiss prints the same as a table.
 """
 
@@ -15,11 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hiss.engines.cores import CORES, missing, open_core
+from hiss.engines.batch import BatchCore
+from hiss.engines.cores import CORES, missing
+from hiss.engines.elf import Elf
 from hiss.engines.emulator import CORES as IN_UNICORN
 from hiss.engines.emulator import Emulator, usual_input
 from hiss.engines.firmware import Firmware
+from hiss.engines.qemu import QemuCore
+from hiss.engines.simavr import CORES as IN_SIMAVR
+from hiss.engines.simavr import AvrCore
 from hiss.engines.stack import stack_bytes
 from hiss.engines.toolchains import linked_sizes
 from hiss.errors import ExportError
@@ -40,29 +47,42 @@ def _figures(program: Program, firmware: Firmware, core: str, optimize: str, ram
     if reason is not None:
         return {"missing": reason}
     try:
-        counts = counted(program, firmware, core, optimize)
+        counts, sizes = measured(program, firmware, core, optimize)
     except ExportError as error:
         return {"missing": str(error).splitlines()[0]}
-    target = core.removesuffix("-qemu")
     return {
         "average": round(float(np.mean(counts)), 1),
         "worst": int(np.max(counts)),
         "unit": "cycles" if core.startswith("atmega") else "instructions",
-        **linked_sizes(firmware, target, "gcc", optimize),
+        **sizes,
         "ram": ram,
-        "stack": stack_bytes(firmware, target, optimize).bytes,
+        "stack": stack_bytes(firmware, core.removesuffix("-qemu"), optimize).bytes,
     }
 
 
-def counted(program: Program, firmware: Firmware, core: str, optimize: str) -> list[int]:
-    """Instructions (AVR: cycles) of each step over one whole period after the tare."""
+def measured(program: Program, firmware: Firmware, core: str, optimize: str) -> tuple[list[int], dict[str, int]]:
+    """Instructions (AVR: cycles) of each step over one whole period after the tare; flash of the image that ran."""
     x = usual_input(program, program.tare + program.period)
     if core in IN_UNICORN:
-        run = Emulator.of(firmware, core, compiler="gcc", optimize=optimize)
+        run = Emulator.of(firmware, core, compiler="gcc", optimize=optimize, test=False)
         run.tare()
-        return run.count_steps(x)[program.tare :]
-    counts = open_core(core, firmware, optimize=optimize).run(x, count=True).counts
+        return run.count_steps(x)[program.tare :], _flash(run.elf)
+    if core in IN_SIMAVR:
+        avr = AvrCore(firmware, optimize=optimize, test=False)
+        return _counts(avr, program, x), _flash(avr.elf)
+    target = core.removesuffix("-qemu")
+    qemu = QemuCore(firmware, target, optimize=optimize, test=False)
+    return _counts(qemu, program, x), linked_sizes(firmware, target, "gcc", optimize)  # its own image reads files
+
+
+def _counts(core: BatchCore, program: Program, x: NDArray[Any]) -> list[int]:
+    counts = core.run(x, count=True).counts
+    assert counts is not None
     return counts[program.tare :].tolist()
+
+
+def _flash(elf: Elf) -> dict[str, int]:
+    return {"code": elf.code, "tables": elf.tables, "data": elf.data}
 
 
 def table(found: dict[str, dict[str, Any]]) -> str:

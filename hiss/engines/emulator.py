@@ -31,7 +31,8 @@ CORES = tuple(MODELS)
 class Emulator:
     """One exported model on one emulated core.   folder: where export_c wrote it;  name: its C name.
 
-    x_type, y_type: C types of the elements of x and y;  compiler: "zig" or "gcc" (the distribution's cross compiler).
+    x_type, y_type: C types of the elements of x and y;  compiler: "zig" or "gcc" (the distribution's cross compiler);
+    test: with the self-test. Without it, elf.code and elf.tables are the flash of the very image that runs.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Emulator:
         x_type: str = "float",
         y_type: str = "float",
         compiler: str = "zig",
+        test: bool = True,
     ):
         """Cross compile and load. Raises MissingExtraError without ziglang or unicorn, ExportError otherwise."""
         if core not in CORES:
@@ -53,7 +55,7 @@ class Emulator:
         self.name, self.core = name, core
         self.firmware = Firmware(Path(folder), name, inputs, outputs, x_type, y_type)
         with tempfile.TemporaryDirectory() as built:
-            self.elf = build(self.firmware, core, compiler, Path(built), optimize=optimize)
+            self.elf = build(self.firmware, core, compiler, Path(built), optimize=optimize, test=test)
         self._machine = Machine(core, self.elf)
         self._self = self.elf.symbols["emu"]
         held = self.elf.sizes["emu"] - self.firmware.x_bytes - self.firmware.y_bytes
@@ -62,11 +64,13 @@ class Emulator:
         self._y = self._x + self.firmware.x_bytes
 
     @classmethod
-    def of(cls, firmware: Firmware, core: str, *, compiler: str = "zig", optimize: str = "-O2") -> Emulator:
+    def of(
+        cls, firmware: Firmware, core: str, *, compiler: str = "zig", optimize: str = "-O2", test: bool = True
+    ) -> Emulator:
         """The same, of what is known about the model."""
         f = firmware
-        types = {"x_type": f.x_type, "y_type": f.y_type, "compiler": compiler}
-        return cls(f.folder, f.name, core, f.inputs, f.outputs, optimize, **types)
+        how: dict[str, Any] = {"x_type": f.x_type, "y_type": f.y_type, "compiler": compiler, "test": test}
+        return cls(f.folder, f.name, core, f.inputs, f.outputs, optimize, **how)
 
     def selftest(self) -> int:
         """The exported self-test on this core: the number of outputs that do not match."""
