@@ -39,9 +39,10 @@ class Context:
         """A float table of one op."""
         return self.tables.floats(f"{op.out}_{part}", values, f"{part} of {op.out}: {shape.removesuffix('U')}")
 
-    def integers(self, kind: str, op: o.Op, part: str, values: NDArray[Any], said: str) -> str:
-        """An integer table of one op."""
-        return self.tables.integers(kind, f"{op.out}_{part}", values, f"{part} of {op.out}: {said.removesuffix('U')}")
+    def integers(self, kind: str, op: o.Op, part: str, values: NDArray[Any], said: str, *, words: bool = False) -> str:
+        """An integer table of one op.   words: read a word at a time."""
+        said = f"{part} of {op.out}: {said.removesuffix('U')}"
+        return self.tables.integers(kind, f"{op.out}_{part}", values, said, words=words)
 
     def frac(self, value: str) -> Index:
         """frac_bits of a value of an integer program, one a channel."""

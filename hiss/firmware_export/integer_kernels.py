@@ -65,8 +65,11 @@ def _affine(op: o.Affine, _kind: str, c: Context) -> Lines:
     bits, wide = _format(c, op, "weights").bits, op.out in c.numbers.wide
     terms = []
     for i, name in enumerate(op.inputs):
-        part = "w" if len(op.inputs) == 1 else f"w{i}"
-        weight = c.integers(_bits(bits), op, part, held[f"weights.{i}"], f"{rows[:-1]} x {c.widths[name]}")
+        part, said = "w" if len(op.inputs) == 1 else f"w{i}", f"{rows[:-1]} x {c.widths[name]}"
+        weights = held[f"weights.{i}"]
+        if not wide:
+            weights, said = interleaved(weights, bits), f"{said}, four rows at a time"
+        weight = c.integers(_bits(bits), op, part, weights, said, words=True)
         terms.append(f"{{{weight}, {c.names[name]}, {c.width(name)}}}")
     bias = c.integers("int64_t" if wide else "int32_t", op, "b", _biased(c, op, held["bias"]), rows)
     shift = _shifts(c, op, "shift", _format(c, op, "weights").frac_bits - c.frac(op.out))
@@ -75,10 +78,26 @@ def _affine(op: o.Affine, _kind: str, c: Context) -> Lines:
     return [
         f"/* {op.out} = {' + '.join(f'W {name}' for name in op.inputs)} + b */",
         "{",
-        f"    const hiss_term_s{bits}_t terms[] = {{{', '.join(terms)}}};",
+        f"    hiss_term_s{bits}_t terms[] = {{{', '.join(terms)}}};",
         f"    {kernel}({', '.join(arguments)});",
         "}",
     ]
+
+
+def interleaved(w: Index, bits: int) -> Index:
+    """(rows, columns) as the kernels read them: four rows and two columns at a time, then what is left row by row.
+
+    8 bits: (0, 0) (1, 0) (0, 1) (1, 1), then the same of rows 2 and 3: two bytes apart are neighbours of a row.
+    16 bits: (0, 0) (0, 1) (1, 0) (1, 1) and so on. An odd last column: its four rows.
+    """
+    rows, columns = w.shape
+    full, even = rows // 4 * 4, columns // 2 * 2
+    made: list[Index] = []
+    for row in range(0, full, 4):
+        pairs = w[row : row + 4, :even].reshape(2, 2, -1, 2)  # (upper or lower, row, pair, column)
+        order = (2, 0, 3, 1) if bits == 8 else (2, 0, 1, 3)
+        made += [pairs.transpose(order).ravel(), w[row : row + 4, even:].ravel()]
+    return np.concatenate([*made, w[full:].ravel()])
 
 
 def _fir(op: o.Fir, kind: str, c: Context) -> Lines:

@@ -21,13 +21,14 @@ def float_text(value: float) -> str:
     return (text if any(mark in text for mark in ".e") else f"{text}.0") + "f"
 
 
-def table_text(kind: str, name: str, values: NDArray[Any], said: str) -> str:
-    """One table: `static const <kind> name[n] HISS_TABLE = {...};  /* said */`."""
+def table_text(kind: str, name: str, values: NDArray[Any], said: str, words: bool = False) -> str:
+    """One table: `static const <kind> name[n] HISS_TABLE = {...};  /* said */`.   words: aligned for words."""
     numbers = [float_text(v) if kind == "float" else str(int(v)) for v in np.ravel(values)]
     per_line = _PER_LINE[kind]
     lines = [", ".join(numbers[at : at + per_line]) for at in range(0, len(numbers), per_line)]
     body = ",\n    ".join(lines)
-    return f"{comment(said)}\nstatic const {kind} {name}[{len(numbers)}] HISS_TABLE = {{\n    {body},\n}};\n"
+    how = "HISS_TABLE HISS_WORDS" if words else "HISS_TABLE"
+    return f"{comment(said)}\nstatic const {kind} {name}[{len(numbers)}] {how} = {{\n    {body},\n}};\n"
 
 
 @dataclass
@@ -57,17 +58,17 @@ class Tables:
             raise ExportError(f"{name}: the index {int(np.max(values))} does not fit into 16 bits")
         return self._add("uint16_t", name, np.asarray(values).astype(np.uint16), said)
 
-    def integers(self, kind: str, name: str, values: NDArray[Any], said: str) -> str:
+    def integers(self, kind: str, name: str, values: NDArray[Any], said: str, *, words: bool = False) -> str:
         """Add a table of a C integer type; returns its C name. Raises ExportError where a number does not fit."""
         limits = np.iinfo(np.dtype(kind.removesuffix("_t")))
         if np.min(values) < limits.min or np.max(values) > limits.max:
             raise ExportError(f"{name}: {np.min(values)} to {np.max(values)} do not fit {kind}; quantize again")
-        return self._add(kind, name, np.asarray(values).astype(limits.dtype), said)
+        return self._add(kind, name, np.asarray(values).astype(limits.dtype), said, words)
 
-    def _add(self, kind: str, name: str, values: NDArray[Any], said: str) -> str:
-        key = (kind, values.tobytes())
+    def _add(self, kind: str, name: str, values: NDArray[Any], said: str, words: bool = False) -> str:
+        key = (f"{kind} {words}", values.tobytes())
         if key not in self._known:
             self._known[key] = self.names.fresh(name)
-            self.texts.append(table_text(kind, self._known[key], values, said))
+            self.texts.append(table_text(kind, self._known[key], values, said, words))
             self.total += values.size * _BYTES[kind]
         return self._known[key]

@@ -100,15 +100,16 @@ def row_reach(op: o.Affine | o.Fir, formats: Formats) -> Floats:
 
 
 def product_error(state_bits: int) -> float:
-    """Largest error of one product (1 - a) h, in units of h: rounded in 16 bits, rounded down in 32."""
-    return 0.5 if state_bits == 16 else 1.0
+    """Largest error of a part of (1 - a) h, in units of h: rounded once in 16 bits; in 32 its two products round down
+    13 bits below it at the least, and then their sum."""
+    return 0.5 if state_bits == 16 else 2.0
 
 
 def diagonal_reach(op: o.Diagonal, formats: Formats, steps: int | None) -> Floats:
     """(H, N, 2) what |Re h| and |Im h| can reach, in integers, with the rounded pole."""
     own, drive = formats[op.out], formats[op.input]["out"].frac_bits[:, None]
     sums = l1_sums(poles(op, formats), steps)
-    error = (product_error(own["h"].bits) * (constants(op, formats)["a"] != 0)).sum(-1)
+    error = product_error(own["h"].bits) * np.any(constants(op, formats)["a"] != 0, axis=-1)
     # u rounded to h's grid: both ends of int16 round to whole powers of two, so rounding adds nothing to the largest
     full = np.maximum(np.ldexp(float(FULL), own["h"].frac_bits - drive), 1.0)
     return full[..., None] * sums + (error * sums.sum(-1))[..., None]

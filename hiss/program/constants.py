@@ -20,8 +20,9 @@ Integers = dict[str, Index]
 
 STATE_SHIFT = 16
 """A product of a 32 bit state drops its low 16 bits first: one SMULWB on Armv7E-M, one multiply-high elsewhere."""
-WIDE_STATE = 29
-"""Bits that a 32 bit state of a Diagonal uses: three are left for its products, so that all of them shift right."""
+WIDE_SPARE = 3
+"""Bits that a 32 bit state of a Diagonal leaves to its products, so that all of them shift right."""
+WIDE_STATE = 32 - WIDE_SPARE
 NORM_FRAC = 13
 """frac_bits of a normalised value over sqrt(n), once the low 16 of 29 are dropped in its product with the gain."""
 SAMPLE_LIMIT = 2**26

@@ -11,10 +11,10 @@ rounding half up, and every shift is the difference of two formats.   H: channel
     Fir        taps (H,), 8 or 16 bits: of the channel's sum, in 32 bits
     Selective  a (H, N) of |a|;  h (H,) 32 bits;  d (H,)
     Norm       gain (n,), 16 bits: of the sum, the same for all channels
-    all        out (n,), 16 bits, the same for all channels; a Delay's is that of what it delays; what a Map with a
-               table reads has 0 (exp: 1) to 24
+    all        out (n,), 16 bits, the same for all channels; a Delay's is that of what it delays; what a Map
+               reads into a table has 0 to 15 (exp: 1)
 
-A sum has at least as many frac_bits as the value it becomes, 31 more at most: it only ever shifts right.
+What an op computes has at least as many frac_bits as its value, 29 more at most: it only ever shifts right.
 Formats of sums instead of weights: what is added up has one format, so no term is ever shifted on its own.
 """
 
@@ -38,6 +38,8 @@ TARE_BITS = 4
 """Bits that the offset, the declared range and the tare have below a raw sample."""
 POLE_FRAC = (13, 26)
 """Least and largest frac_bits of 1 - a, which is at most 2."""
+DOWN = 29
+"""Bits at most that what an op computes has below its value."""
 SUMS = {o.Affine: "weights", o.Fir: "taps", o.Diagonal: "c", o.Norm: "gain"}
 """The part that holds the format of an op's sum."""
 
@@ -55,8 +57,8 @@ class Format:
         return int(2 ** (self.bits - 1) - 1)
 
 
-TABLES = {"gelu": 0, "silu": 0, "softplus": 0, "sigmoid": 0, "tanh": 0, "exp": 1}
-"""Functions out of tables, and the least frac_bits that they read."""
+TABLES = {"gelu": (0, 15), "silu": (0, 15), "softplus": (0, 15), "sigmoid": (0, 15), "tanh": (0, 15), "exp": (1, 15)}
+"""Functions out of tables; least and most frac_bits that they read: no finer than a table says."""
 
 Formats = Mapping[str, Mapping[str, Format]]
 
@@ -112,9 +114,10 @@ def _check_related(program: Program, formats: Formats) -> None:
     for _, _, op in program.ops():
         own = formats[op.out]
         _expect(np.ptp(own["out"].frac_bits) == 0, f"{op.out}: its channels have different formats; expected one")
-        if type(op) in SUMS:
-            down = own[SUMS[type(op)]].frac_bits - own["out"].frac_bits
-            _expect(bool((down >= 0).all() and (down <= 31).all()), f"{op.out}: its sum shifts by {down.min()}")
+        down = computed(op, formats) - own["out"].frac_bits
+        _expect(
+            bool((down >= 0).all() and (down <= DOWN).all()), f"{op.out}: it shifts by {down.min()} to {down.max()}"
+        )
         match op:
             case o.Input():
                 apart = own["offset"].frac_bits - own["x"].frac_bits
@@ -124,7 +127,8 @@ def _check_related(program: Program, formats: Formats) -> None:
                 _expect(bool(same), f"{op.out}: another format than what it delays, {op.input!r}")
             case o.Map() if op.function in TABLES:
                 read = int(formats[op.input]["out"].frac_bits[0])
-                _expect(TABLES[op.function] <= read <= 24, f"{op.out}: {op.function} reads {read} frac_bits")
+                least, most = TABLES[op.function]
+                _expect(least <= read <= most, f"{op.out}: {op.function} reads {read} frac_bits")
             case o.Norm():
                 _expect(np.ptp(own["gain"].frac_bits) == 0, f"{op.out}: its gains have different formats")
             case o.Diagonal():
@@ -138,6 +142,24 @@ def _check_related(program: Program, formats: Formats) -> None:
 def _expect(holds: bool | np.bool_, problem: str) -> None:
     if not holds:
         raise ProgramError(f"formats of {problem}; quantize the program again")
+
+
+def computed(op: o.Op, formats: Formats) -> Index:
+    """frac_bits of what an op computes before it becomes a value; of ops that saturate on their own, the value's."""
+
+    def frac(name: str) -> Index:
+        return formats[name]["out"].frac_bits
+
+    match op:
+        case o.Affine() | o.Fir() | o.Diagonal() | o.Norm():
+            return formats[op.out][SUMS[type(op)]].frac_bits
+        case o.Mul():
+            return frac(op.inputs[0]) + frac(op.inputs[1])
+        case o.Add():
+            return np.max([frac(name) for name in op.inputs], axis=0)
+        case o.Map() if op.function in TABLES and op.function != "exp":
+            return 0 * frac(op.input) + 15
+    return frac(op.out)
 
 
 def to_json(formats: Formats) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from hiss.errors import ProgramError
 from hiss.program import ops as o
 from hiss.program import schedule
 from hiss.program.bounds import Proof, decay, prove, shifted
-from hiss.program.constants import SAMPLE_LIMIT, STATE_SHIFT, Integers, constants
+from hiss.program.constants import SAMPLE_LIMIT, STATE_SHIFT, WIDE_SPARE, Integers, constants
 from hiss.program.formats import TARE_BITS, Formats
 from hiss.program.ops import Index
 from hiss.program.program import Program
@@ -155,16 +155,23 @@ class Integer:
         raise TypeError(f"{type(op).__name__} has no state")
 
     def _rotated(self, op: o.Diagonal, h: Index, u: Index) -> Index:
-        """h - (1 - a) h + u; of the four real products one by one, 32 bit states round down. h: (..., H, N, 2)."""
+        """h - d h + u, d = 1 - a: the real and the imaginary part of d h each rounded once, of 32 bit states down.
+
+        h: (..., H, N, 2). Of 8 h d with 32 bit states the low 16 bits are dropped before the two products add up.
+        """
         own, d = self.formats[op.out], self._integers[op.out]["a"]
         frac, wide = own["a"].frac_bits, own["h"].bits == 32
         drive = shifted(u[..., None], self._frac(op.input)[:, None] - own["h"].frac_bits)
 
-        def times(part: int, x: Index) -> Index:
-            return d[..., part] * x >> frac if wide else shifted(d[..., part] * x, frac)
+        def product(part: int, x: Index) -> Index:
+            return (x << WIDE_SPARE) * d[..., part] >> STATE_SHIFT if wide else x * d[..., part]
+
+        def rounded(x: Index) -> Index:
+            return x >> (frac - (STATE_SHIFT - WIDE_SPARE)) if wide else shifted(x, frac)
 
         re, im = h[..., 0], h[..., 1]
-        return np.stack([re - times(0, re) + times(1, im) + drive, im - times(0, im) - times(1, re)], -1)
+        turned_re, turned_im = product(0, re) - product(1, im), product(0, im) + product(1, re)
+        return np.stack([re - rounded(turned_re) + drive, im - rounded(turned_im)], -1)
 
     def _decayed(self, op: o.Selective, h: Index, values: Values) -> Index:
         """h - (1 - exp(-D |A|)) h + D u B, a negative D as 0."""

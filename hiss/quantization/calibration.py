@@ -85,7 +85,7 @@ def value_formats(program: Program, observed: Observed, most: Mapping[str, int])
     for _, _, op in program.ops():
         if isinstance(op, o.Map) and op.function in TABLES:  # larger than what a table reads: saturated
             held = formats[op.input]["out"]
-            formats[op.input]["out"] = Format(16, np.maximum(held.frac_bits, TABLES[op.function]))
+            formats[op.input]["out"] = Format(16, np.clip(held.frac_bits, *TABLES[op.function]))
     _share_formats_of_delays(program, formats)
     return formats
 

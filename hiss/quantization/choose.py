@@ -16,7 +16,7 @@ from hiss.program import ops as o
 from hiss.program.constants import constants, poles
 from hiss.quantization.auto import within_budget
 from hiss.quantization.calibration import Observed, Progress, observe, prepared, value_formats
-from hiss.quantization.finest import INT16, Trial, gain, inside, read_out, rows, selective, state
+from hiss.quantization.finest import INT16, Trial, coarsened, gain, inside, read_out, rows, selective, state
 from hiss.quantization.measure import windows
 from hiss.quantization.report import Choice, Moved, Report, Value
 from hiss.quantization.weights import PARTS, Weights, weight_bits
@@ -114,6 +114,7 @@ def _given(program: Program, formats: Trial, bits: Mapping[str, int], states: st
                 selective(op, formats)
             case o.Norm():
                 gain(op, formats)
+        coarsened(formats, op)
         return op
 
     stages = tuple(

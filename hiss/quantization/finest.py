@@ -15,7 +15,7 @@ from hiss.errors import ProgramError
 from hiss.program import bounds
 from hiss.program import ops as o
 from hiss.program.constants import NORM_FRAC, STATE_SHIFT
-from hiss.program.formats import POLE_FRAC, Format, uniform
+from hiss.program.formats import DOWN, POLE_FRAC, Format, computed, uniform
 from hiss.program.ops import Index, Modes
 from hiss.quantization.report import Moved
 
@@ -25,8 +25,6 @@ Trial = dict[str, dict[str, Format]]
 DEAD_ZONE = 1e-3
 """Share of the range that 16 bit states may not see."""
 FINEST = 24
-DOWN = 30
-"""A sum has at most this many bits below its value."""
 SPARE = 3
 """Bits of int16 weights that a row gives up rather than add up in 64 bits."""
 CLEAR = 2**9
@@ -81,14 +79,12 @@ def rows(op: o.Affine | o.Fir, part: str, formats: Trial, bits: int) -> None:
         lost = facc - formats[op.out][part].frac_bits
         if bits == 8 or isinstance(op, o.Fir) or lost.max() <= SPARE:
             break
-    coarsened(formats, op, part)
 
 
-def coarsened(formats: Trial, op: o.Op, part: str) -> None:
-    """A value has no more bits than the sum it comes from: none that could say anything."""
+def coarsened(formats: Trial, op: o.Op) -> None:
+    """A value has no more bits than what it comes from: none that could say anything."""
     out = formats[op.out]["out"]
-    most = formats[op.out][part].frac_bits.min()
-    formats[op.out]["out"] = Format(out.bits, np.minimum(out.frac_bits, most))
+    formats[op.out]["out"] = Format(out.bits, np.minimum(out.frac_bits, computed(op, formats).min()))
 
 
 def inside(op: o.Diagonal, formats: Trial, moved: list[Moved]) -> o.Diagonal:
@@ -142,7 +138,6 @@ def read_out(op: o.Diagonal, formats: Trial, steps: int | None, bits: int) -> No
     facc = np.minimum(facc, finest_each(INT16, np.abs(op.d), 60) + drive[:, 0])
     own["c"] = Format(bits, np.minimum(facc, own["out"].frac_bits + DOWN))
     lowered(formats, op, "c", lambda: bounds.read_reach(op, formats, reach) + halves(formats, op, "c"), INT32)
-    coarsened(formats, op, "c")
 
 
 def _reach_of_modes(op: o.Diagonal, formats: Trial, steps: int | None) -> Floats:
@@ -188,4 +183,3 @@ def gain(op: o.Norm, formats: Trial) -> None:
         return 0 * size + (bounds.norm_reach(op, formats) + halves(formats, op, "gain")).max()
 
     lowered(formats, op, "gain", reach, INT32)
-    coarsened(formats, op, "gain")

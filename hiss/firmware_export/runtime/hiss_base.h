@@ -9,6 +9,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Tables that are read a word at a time, where words are. */
+#if defined(__GNUC__) && !defined(__AVR__)
+#define HISS_WORDS __attribute__((aligned(4)))
+#else
+#define HISS_WORDS
+#endif
+
 #define HISS_OPS_VERSION 2 /* generated sources refuse to compile with another one */
 
 #if defined(__AVR__)

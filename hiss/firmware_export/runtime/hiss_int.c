@@ -107,21 +107,6 @@ static inline int32_t hiss_sxtb16_odd(int32_t x)
     return y;
 }
 
-/* (a0, b0) and (a1, b1) of the halves of a and b */
-static inline int32_t hiss_pkhbt(int32_t a, int32_t b)
-{
-    int32_t y;
-    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(y) : "r"(a), "r"(b));
-    return y;
-}
-
-static inline int32_t hiss_pkhtb(int32_t a, int32_t b)
-{
-    int32_t y;
-    __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(y) : "r"(b), "r"(a));
-    return y;
-}
-
 /* Two or four neighbours in one load; alignment does not matter. */
 static inline int32_t hiss_word(const void *address)
 {
@@ -130,6 +115,13 @@ static inline int32_t hiss_word(const void *address)
     return word;
 }
 
+#endif
+
+/* Inner loops stand apart: inlined, they share registers with what is outside, and spill. */
+#if defined(__GNUC__)
+#define HISS_APART __attribute__((noinline))
+#else
+#define HISS_APART
 #endif
 
 /* ---- shifts and saturation: the only places where a negative number is shifted ---- */
@@ -163,32 +155,37 @@ static inline int16_t hiss_saturated(int32_t x)
 #endif
 }
 
-/* x 2^-shift as a value. Beyond 15 places to the left only zero does not saturate. */
-static int16_t hiss_raised(int32_t x, int shift)
+/* x 2^-shift as a value, to either side. Beyond 15 places to the left only zero does not saturate. */
+static int16_t hiss_shifted(int32_t x, int shift)
 {
+    if (shift >= 0) {
+        return hiss_saturated(hiss_rounded(x, shift));
+    }
     const int up = shift < -15 ? 15 : -shift;
     return hiss_saturated(hiss_clamped(x, INT16_MIN, -(int32_t)INT16_MIN) * (INT32_C(1) << up));
 }
 
+/* x 2^-shift as a value, 0 <= shift < 30; x and the half that rounds fit. */
 static inline int16_t hiss_value(int32_t x, int shift)
 {
-    return shift < 0 ? hiss_raised(x, shift) : hiss_saturated(hiss_rounded(x, shift));
+    return hiss_saturated(hiss_asr(x + ((INT32_C(1) << shift) >> 1), shift));
 }
 
 /* A sum whose half was added before. */
 static inline int16_t hiss_floored(uint32_t sum, int shift) { return hiss_saturated(hiss_asr(hiss_signed(sum), shift)); }
 
-static inline int16_t hiss_floored64(int64_t sum, int shift)
+static inline int16_t hiss_saturated64(int64_t x)
 {
-    const int64_t y = hiss_asr64(sum, shift);
-    return (int16_t)(y < INT16_MIN ? INT16_MIN : (y > INT16_MAX ? INT16_MAX : y));
+    return (int16_t)(x < INT16_MIN ? INT16_MIN : (x > INT16_MAX ? INT16_MAX : x));
 }
 
-static inline int16_t hiss_value64(int64_t x, int shift)
+static inline int16_t hiss_floored64(int64_t sum, int shift) { return hiss_saturated64(hiss_asr64(sum, shift)); }
+
+/* To either side. */
+static int16_t hiss_value64(int64_t x, int shift)
 {
-    const int64_t y = shift > 0 ? hiss_rounded64(x, shift) : x;
-    const int32_t near = y < -INT32_MAX ? -INT32_MAX : (y > INT32_MAX ? INT32_MAX : (int32_t)y);
-    return hiss_value(near, shift < 0 ? shift : 0);
+    const int64_t y = shift < 0 ? hiss_saturated64(x) : x; /* what saturates now does so after it, too */
+    return hiss_saturated64(hiss_rounded64(y, shift));
 }
 
 static inline int32_t hiss_abs32(int32_t x) { return x < 0 ? -x : x; }
@@ -228,7 +225,7 @@ static inline int32_t hiss_sample(int32_t x) { return hiss_clamped(x, -(INT32_C(
 
 static inline int16_t hiss_input(int32_t x, int32_t mean, int32_t offset, int32_t lo, int32_t hi, int shift)
 {
-    return hiss_value(hiss_clamped(x * 16 - mean, lo, hi) - offset, shift);
+    return hiss_shifted(hiss_clamped(x * 16 - mean, lo, hi) - offset, shift);
 }
 
 void hiss_tare_s16(int32_t *mean, uint16_t *rest, const int16_t *x, uint16_t seen, uint16_t samples, size_t n)
@@ -322,125 +319,185 @@ static inline int64_t hiss_dot_wide_s16(int64_t sum, const int16_t *w, const int
     return sum;
 }
 
-#if defined(HISS_MVE)
-
-static inline hiss_quad_t hiss_rows_s8(hiss_quad_t s, const int8_t *w, const int16_t *x, size_t columns)
-{
-    for (int32_t left = (int32_t)columns; left > 0; left -= 8, w += 8, x += 8) {
-        const mve_pred16_t lanes = vctp16q((uint32_t)left);
-        const int16x8_t u = vldrhq_z_s16(x, lanes);
-        s.a = (uint32_t)vmladavaq_s16(hiss_signed(s.a), vldrbq_z_s16(w, lanes), u);
-        s.b = (uint32_t)vmladavaq_s16(hiss_signed(s.b), vldrbq_z_s16(w + columns, lanes), u);
-        s.c = (uint32_t)vmladavaq_s16(hiss_signed(s.c), vldrbq_z_s16(w + 2 * columns, lanes), u);
-        s.d = (uint32_t)vmladavaq_s16(hiss_signed(s.d), vldrbq_z_s16(w + 3 * columns, lanes), u);
-    }
-    return s;
-}
-
-static inline hiss_quad_t hiss_rows_s16(hiss_quad_t s, const int16_t *w, const int16_t *x, size_t columns)
-{
-    for (int32_t left = (int32_t)columns; left > 0; left -= 8, w += 8, x += 8) {
-        const mve_pred16_t lanes = vctp16q((uint32_t)left);
-        const int16x8_t u = vldrhq_z_s16(x, lanes);
-        s.a = (uint32_t)vmladavaq_s16(hiss_signed(s.a), vldrhq_z_s16(w, lanes), u);
-        s.b = (uint32_t)vmladavaq_s16(hiss_signed(s.b), vldrhq_z_s16(w + columns, lanes), u);
-        s.c = (uint32_t)vmladavaq_s16(hiss_signed(s.c), vldrhq_z_s16(w + 2 * columns, lanes), u);
-        s.d = (uint32_t)vmladavaq_s16(hiss_signed(s.d), vldrhq_z_s16(w + 3 * columns, lanes), u);
-    }
-    return s;
-}
-
-#else
-
-static inline hiss_quad_t hiss_rows_s8(hiss_quad_t s, const int8_t *w, const int16_t *x, size_t columns)
-{
-    const int8_t *w1 = w + columns;
-    const int8_t *w2 = w1 + columns;
-    const int8_t *w3 = w2 + columns;
 #if defined(HISS_DSP)
-    for (; columns >= 4; columns -= 4, x += 4, w += 4, w1 += 4, w2 += 4, w3 += 4) {
-        const int32_t x01 = hiss_word(x);
-        const int32_t x23 = hiss_word(x + 2);
-        const int32_t even = hiss_pkhbt(x01, x23); /* weights widen as (0, 2) and (1, 3) */
-        const int32_t odd = hiss_pkhtb(x01, x23);
-        const int32_t fours[4] = {hiss_word(w), hiss_word(w1), hiss_word(w2), hiss_word(w3)};
-        s.a = hiss_smlad(hiss_sxtb16_odd(fours[0]), odd, hiss_smlad(hiss_sxtb16(fours[0]), even, s.a));
-        s.b = hiss_smlad(hiss_sxtb16_odd(fours[1]), odd, hiss_smlad(hiss_sxtb16(fours[1]), even, s.b));
-        s.c = hiss_smlad(hiss_sxtb16_odd(fours[2]), odd, hiss_smlad(hiss_sxtb16(fours[2]), even, s.c));
-        s.d = hiss_smlad(hiss_sxtb16_odd(fours[3]), odd, hiss_smlad(hiss_sxtb16(fours[3]), even, s.d));
+
+/* s + four rows of `columns` columns, eight or more in all, eight at a time. The compiler's own loop spills registers. */
+static inline hiss_quad_t hiss_eights_s8(hiss_quad_t s, const int8_t *w, const int16_t *x, size_t columns)
+{
+    int32_t u;
+    int32_t v;
+    int32_t upper;
+    int32_t lower;
+#define HISS_PAIR                                                                                                      \
+    "ldr %[u], [%[x]], #4\n\tldrd %[upper], %[lower], [%[w]], #8\n\t"                                              \
+    "sxtb16 %[v], %[upper]\n\tsxtb16 %[upper], %[upper], ror #8\n\t"                                               \
+    "smlad %[a], %[v], %[u], %[a]\n\tsmlad %[b], %[upper], %[u], %[b]\n\t"                                         \
+    "sxtb16 %[v], %[lower]\n\tsxtb16 %[lower], %[lower], ror #8\n\t"                                               \
+    "smlad %[c], %[v], %[u], %[c]\n\tsmlad %[d], %[lower], %[u], %[d]\n\t"
+    __asm__ volatile("1:\n\t" HISS_PAIR HISS_PAIR HISS_PAIR HISS_PAIR "subs %[n], %[n], #8\n\tbne 1b"
+                     : [a] "+r"(s.a), [b] "+r"(s.b), [c] "+r"(s.c), [d] "+r"(s.d), [w] "+r"(w), [x] "+r"(x),
+                       [n] "+r"(columns), [u] "=&r"(u), [v] "=&r"(v), [upper] "=&r"(upper), [lower] "=&r"(lower)
+                     :
+                     : "cc", "memory");
+#undef HISS_PAIR
+    return s;
+}
+
+#endif
+
+/* s + four rows of W times x; w stands as hiss_int.h says. */
+static inline hiss_quad_t hiss_rows_s8(hiss_quad_t s, const int8_t *w, const int16_t *x, size_t columns)
+{
+    size_t left = columns;
+#if defined(HISS_MVE)
+    const uint16x8_t column = vidupq_n_u16(0, 1);
+    const uint16x8_t odd = vandq_u16(column, vdupq_n_u16(1));
+    const uint16x8_t place = vsubq_u16(vshlq_n_u16(column, 2), vshlq_n_u16(odd, 1)); /* 0 2 8 10 16 18 24 26 */
+    for (; left >= 2; left -= left < 8 ? left & ~(size_t)1 : 8) {
+        const size_t now = left < 8 ? left & ~(size_t)1 : 8;
+        const mve_pred16_t lanes = vctp16q((uint32_t)now);
+        const int16x8_t u = vldrhq_z_s16(x, lanes);
+        s.a = (uint32_t)vmladavaq_s16(hiss_signed(s.a), vldrbq_gather_offset_z_s16(w, place, lanes), u);
+        s.b = (uint32_t)vmladavaq_s16(hiss_signed(s.b), vldrbq_gather_offset_z_s16(w + 1, place, lanes), u);
+        s.c = (uint32_t)vmladavaq_s16(hiss_signed(s.c), vldrbq_gather_offset_z_s16(w + 4, place, lanes), u);
+        s.d = (uint32_t)vmladavaq_s16(hiss_signed(s.d), vldrbq_gather_offset_z_s16(w + 5, place, lanes), u);
+        w += 4 * now;
+        x += now;
+    }
+#elif defined(HISS_DSP)
+    if (left >= 8) {
+        const size_t eights = left & ~(size_t)7;
+        s = hiss_eights_s8(s, w, x, eights);
+        left -= eights;
+        w += 4 * eights;
+        x += eights;
+    }
+    for (; left >= 2; left -= 2, w += 8, x += 2) {
+        const int32_t u = hiss_word(x);
+        const int32_t upper = hiss_word(w);
+        const int32_t lower = hiss_word(w + 4);
+        s.a = hiss_smlad(hiss_sxtb16(upper), u, s.a);
+        s.b = hiss_smlad(hiss_sxtb16_odd(upper), u, s.b);
+        s.c = hiss_smlad(hiss_sxtb16(lower), u, s.c);
+        s.d = hiss_smlad(hiss_sxtb16_odd(lower), u, s.d);
+    }
+#else
+    for (; left >= 2; left -= 2, w += 8, x += 2) {
+        const int32_t u = x[0];
+        const int32_t v = x[1];
+        s.a += (uint32_t)(HISS_I8(w) * u + HISS_I8(w + 2) * v);
+        s.b += (uint32_t)(HISS_I8(w + 1) * u + HISS_I8(w + 3) * v);
+        s.c += (uint32_t)(HISS_I8(w + 4) * u + HISS_I8(w + 6) * v);
+        s.d += (uint32_t)(HISS_I8(w + 5) * u + HISS_I8(w + 7) * v);
     }
 #endif
-    for (; columns > 0; --columns, ++x, ++w, ++w1, ++w2, ++w3) {
-        s.a += (uint32_t)((int32_t)HISS_I8(w) * *x);
-        s.b += (uint32_t)((int32_t)HISS_I8(w1) * *x);
-        s.c += (uint32_t)((int32_t)HISS_I8(w2) * *x);
-        s.d += (uint32_t)((int32_t)HISS_I8(w3) * *x);
+    if (left > 0) {
+        const int32_t u = *x;
+        s.a += (uint32_t)(HISS_I8(w) * u);
+        s.b += (uint32_t)(HISS_I8(w + 1) * u);
+        s.c += (uint32_t)(HISS_I8(w + 2) * u);
+        s.d += (uint32_t)(HISS_I8(w + 3) * u);
     }
     return s;
 }
 
 static inline hiss_quad_t hiss_rows_s16(hiss_quad_t s, const int16_t *w, const int16_t *x, size_t columns)
 {
-    const int16_t *w1 = w + columns;
-    const int16_t *w2 = w1 + columns;
-    const int16_t *w3 = w2 + columns;
-#if defined(HISS_DSP)
-    for (; columns >= 2; columns -= 2, x += 2, w += 2, w1 += 2, w2 += 2, w3 += 2) {
+    size_t left = columns;
+#if defined(HISS_MVE)
+    const uint16x8_t column = vidupq_n_u16(0, 1);
+    const uint16x8_t odd = vandq_u16(column, vdupq_n_u16(1));
+    const uint16x8_t place = vsubq_u16(vshlq_n_u16(column, 2), vmulq_n_u16(odd, 3)); /* 0 1 8 9 16 17 24 25 */
+    for (; left >= 2; left -= left < 8 ? left & ~(size_t)1 : 8) {
+        const size_t now = left < 8 ? left & ~(size_t)1 : 8;
+        const mve_pred16_t lanes = vctp16q((uint32_t)now);
+        const int16x8_t u = vldrhq_z_s16(x, lanes);
+        s.a = (uint32_t)vmladavaq_s16(hiss_signed(s.a), vldrhq_gather_shifted_offset_z_s16(w, place, lanes), u);
+        s.b = (uint32_t)vmladavaq_s16(hiss_signed(s.b), vldrhq_gather_shifted_offset_z_s16(w + 2, place, lanes), u);
+        s.c = (uint32_t)vmladavaq_s16(hiss_signed(s.c), vldrhq_gather_shifted_offset_z_s16(w + 4, place, lanes), u);
+        s.d = (uint32_t)vmladavaq_s16(hiss_signed(s.d), vldrhq_gather_shifted_offset_z_s16(w + 6, place, lanes), u);
+        w += 4 * now;
+        x += now;
+    }
+#elif defined(HISS_DSP)
+    for (; left >= 2; left -= 2, w += 8, x += 2) {
         const int32_t u = hiss_word(x);
         s.a = hiss_smlad(hiss_word(w), u, s.a);
-        s.b = hiss_smlad(hiss_word(w1), u, s.b);
-        s.c = hiss_smlad(hiss_word(w2), u, s.c);
-        s.d = hiss_smlad(hiss_word(w3), u, s.d);
+        s.b = hiss_smlad(hiss_word(w + 2), u, s.b);
+        s.c = hiss_smlad(hiss_word(w + 4), u, s.c);
+        s.d = hiss_smlad(hiss_word(w + 6), u, s.d);
+    }
+#else
+    for (; left >= 2; left -= 2, w += 8, x += 2) {
+        const int32_t u = x[0];
+        const int32_t v = x[1];
+        s.a += (uint32_t)(HISS_I16(w) * u) + (uint32_t)(HISS_I16(w + 1) * v);
+        s.b += (uint32_t)(HISS_I16(w + 2) * u) + (uint32_t)(HISS_I16(w + 3) * v);
+        s.c += (uint32_t)(HISS_I16(w + 4) * u) + (uint32_t)(HISS_I16(w + 5) * v);
+        s.d += (uint32_t)(HISS_I16(w + 6) * u) + (uint32_t)(HISS_I16(w + 7) * v);
     }
 #endif
-    for (; columns > 0; --columns, ++x, ++w, ++w1, ++w2, ++w3) {
-        s.a += (uint32_t)((int32_t)HISS_I16(w) * *x);
-        s.b += (uint32_t)((int32_t)HISS_I16(w1) * *x);
-        s.c += (uint32_t)((int32_t)HISS_I16(w2) * *x);
-        s.d += (uint32_t)((int32_t)HISS_I16(w3) * *x);
+    if (left > 0) {
+        const int32_t u = *x;
+        s.a += (uint32_t)(HISS_I16(w) * u);
+        s.b += (uint32_t)(HISS_I16(w + 1) * u);
+        s.c += (uint32_t)(HISS_I16(w + 2) * u);
+        s.d += (uint32_t)(HISS_I16(w + 3) * u);
     }
     return s;
 }
 
-#endif
+/* Four rows of all terms. */
+static HISS_APART void hiss_group_s8(int16_t *y, hiss_term_s8_t *t, size_t n_terms, const int32_t *bias, const int8_t *shift)
+{
+    hiss_quad_t s = hiss_begun(bias);
+    for (; n_terms > 0; --n_terms, ++t) {
+        s = hiss_rows_s8(s, t->weight, t->x, t->columns);
+        t->weight += 4 * t->columns;
+    }
+    hiss_ended(y, s, shift);
+}
 
-void hiss_affine_s8(int16_t *y, const hiss_term_s8_t *terms, size_t n_terms, const int32_t *bias, const int8_t *shift,
+void hiss_affine_s8(int16_t *y, hiss_term_s8_t *terms, size_t n_terms, const int32_t *bias, const int8_t *shift,
                     size_t rows)
 {
-    size_t row = 0;
-    for (; row + 4 <= rows; row += 4) {
-        hiss_quad_t s = hiss_begun(bias + row);
-        for (const hiss_term_s8_t *t = terms; t != terms + n_terms; ++t) {
-            s = hiss_rows_s8(s, t->weight + row * t->columns, t->x, t->columns);
-        }
-        hiss_ended(y + row, s, shift + row);
+    for (; rows >= 4; rows -= 4, bias += 4, shift += 4, y += 4) {
+        hiss_group_s8(y, terms, n_terms, bias, shift);
     }
-    for (; row < rows; ++row) {
-        uint32_t sum = (uint32_t)HISS_I32(bias + row);
-        for (const hiss_term_s8_t *t = terms; t != terms + n_terms; ++t) {
-            sum = hiss_dot_s8(sum, t->weight + row * t->columns, t->x, t->columns);
+    for (; rows > 0; --rows, ++bias, ++shift, ++y) {
+        uint32_t sum = (uint32_t)HISS_I32(bias);
+        for (hiss_term_s8_t *t = terms; t != terms + n_terms; ++t) {
+            sum = hiss_dot_s8(sum, t->weight, t->x, t->columns);
+            t->weight += t->columns;
         }
-        y[row] = hiss_floored(sum, HISS_I8(shift + row));
+        *y = hiss_floored(sum, HISS_I8(shift));
     }
 }
 
-void hiss_affine_s16(int16_t *y, const hiss_term_s16_t *terms, size_t n_terms, const int32_t *bias, const int8_t *shift,
-                     size_t rows)
+/* Four rows of all terms. */
+static HISS_APART void hiss_group_s16(int16_t *y, hiss_term_s16_t *t, size_t n_terms, const int32_t *bias, const int8_t *shift)
 {
-    size_t row = 0;
-    for (; row + 4 <= rows; row += 4) {
-        hiss_quad_t s = hiss_begun(bias + row);
-        for (const hiss_term_s16_t *t = terms; t != terms + n_terms; ++t) {
-            s = hiss_rows_s16(s, t->weight + row * t->columns, t->x, t->columns);
-        }
-        hiss_ended(y + row, s, shift + row);
+    hiss_quad_t s = hiss_begun(bias);
+    for (; n_terms > 0; --n_terms, ++t) {
+        s = hiss_rows_s16(s, t->weight, t->x, t->columns);
+        t->weight += 4 * t->columns;
     }
-    for (; row < rows; ++row) {
-        uint32_t sum = (uint32_t)HISS_I32(bias + row);
-        for (const hiss_term_s16_t *t = terms; t != terms + n_terms; ++t) {
-            sum = hiss_dot_s16(sum, t->weight + row * t->columns, t->x, t->columns);
+    hiss_ended(y, s, shift);
+}
+
+void hiss_affine_s16(int16_t *y, hiss_term_s16_t *terms, size_t n_terms, const int32_t *bias, const int8_t *shift,
+                    size_t rows)
+{
+    for (; rows >= 4; rows -= 4, bias += 4, shift += 4, y += 4) {
+        hiss_group_s16(y, terms, n_terms, bias, shift);
+    }
+    for (; rows > 0; --rows, ++bias, ++shift, ++y) {
+        uint32_t sum = (uint32_t)HISS_I32(bias);
+        for (hiss_term_s16_t *t = terms; t != terms + n_terms; ++t) {
+            sum = hiss_dot_s16(sum, t->weight, t->x, t->columns);
+            t->weight += t->columns;
         }
-        y[row] = hiss_floored(sum, HISS_I8(shift + row));
+        *y = hiss_floored(sum, HISS_I8(shift));
     }
 }
 
@@ -456,13 +513,14 @@ static inline int64_t hiss_i64(const int64_t *address)
 #endif
 }
 
-void hiss_affine_wide_s16(int16_t *y, const hiss_term_s16_t *terms, size_t n_terms, const int64_t *bias,
+void hiss_affine_wide_s16(int16_t *y, hiss_term_s16_t *terms, size_t n_terms, const int64_t *bias,
                           const int8_t *shift, size_t rows)
 {
     for (size_t row = 0; row < rows; ++row) {
         int64_t sum = hiss_i64(bias + row);
-        for (const hiss_term_s16_t *t = terms; t != terms + n_terms; ++t) {
-            sum = hiss_dot_wide_s16(sum, t->weight + row * t->columns, t->x, t->columns);
+        for (hiss_term_s16_t *t = terms; t != terms + n_terms; ++t) {
+            sum = hiss_dot_wide_s16(sum, t->weight, t->x, t->columns);
+            t->weight += t->columns;
         }
         y[row] = hiss_floored64(sum, HISS_I8(shift + row));
     }
@@ -486,28 +544,23 @@ static inline int32_t hiss_drive(int16_t u, int shift)
     return shift > 0 ? hiss_rounded(u, shift) : u * (INT32_C(1) << -shift);
 }
 
-/* One mode; re and im are 8 h, and 8 h d >> 16 has 13 of the bits that d h would lose. */
+/* One mode; re and im are 8 h, and (8 h d) >> 16 has 13 of the bits that d h loses. */
 static inline void hiss_mode_s32(int32_t *h, const int16_t *d, int shift, int32_t drive)
 {
     const int32_t re = h[0] * 8;
     const int32_t im = h[1] * 8;
 #if defined(HISS_DSP)
     const int32_t pair = hiss_word(d);
-    const int32_t re_re = hiss_smulwb(re, pair);
-    const int32_t im_im = hiss_smulwt(im, pair);
-    const int32_t im_re = hiss_smulwb(im, pair);
-    const int32_t re_im = hiss_smulwt(re, pair);
+    const int32_t turned_re = hiss_smulwb(re, pair) - hiss_smulwt(im, pair);
+    const int32_t turned_im = hiss_signed(hiss_smlawt(re, pair, (uint32_t)hiss_smulwb(im, pair)));
 #else
     const int32_t d_re = HISS_I16(d);
     const int32_t d_im = HISS_I16(d + 1);
-    const int32_t re_re = hiss_product(re, d_re);
-    const int32_t im_im = hiss_product(im, d_im);
-    const int32_t im_re = hiss_product(im, d_re);
-    const int32_t re_im = hiss_product(re, d_im);
+    const int32_t turned_re = hiss_product(re, d_re) - hiss_product(im, d_im);
+    const int32_t turned_im = hiss_product(im, d_re) + hiss_product(re, d_im);
 #endif
-    h[0] = hiss_signed((uint32_t)h[0] + (uint32_t)drive - (uint32_t)hiss_asr(re_re, shift) +
-                       (uint32_t)hiss_asr(im_im, shift));
-    h[1] = hiss_signed((uint32_t)h[1] - (uint32_t)hiss_asr(im_re, shift) - (uint32_t)hiss_asr(re_im, shift));
+    h[0] = hiss_signed((uint32_t)h[0] + (uint32_t)drive - (uint32_t)hiss_asr(turned_re, shift));
+    h[1] = hiss_signed((uint32_t)h[1] - (uint32_t)hiss_asr(turned_im, shift));
 }
 
 #if defined(HISS_MVE)
@@ -525,12 +578,10 @@ static inline size_t hiss_modes_s32(int32_t *h, const int16_t *d, const int8_t *
         const int32x4_t down = each != 0U ? vnegq_s32(vldrbq_s32(shifts + mode)) : vdupq_n_s32(-*shifts);
         const int32x4_t re = vshlq_n_s32(state.val[0], 3);
         const int32x4_t im = vshlq_n_s32(state.val[1], 3);
-        const int32x4_t re_re = vshlq_s32(vmulhq_s32(re, d_re), down);
-        const int32x4_t im_im = vshlq_s32(vmulhq_s32(im, d_im), down);
-        const int32x4_t im_re = vshlq_s32(vmulhq_s32(im, d_re), down);
-        const int32x4_t re_im = vshlq_s32(vmulhq_s32(re, d_im), down);
-        state.val[0] = vaddq_n_s32(vaddq_s32(vsubq_s32(state.val[0], re_re), im_im), drive);
-        state.val[1] = vsubq_s32(vsubq_s32(state.val[1], im_re), re_im);
+        const int32x4_t turned_re = vsubq_s32(vmulhq_s32(re, d_re), vmulhq_s32(im, d_im));
+        const int32x4_t turned_im = vaddq_s32(vmulhq_s32(im, d_re), vmulhq_s32(re, d_im));
+        state.val[0] = vaddq_n_s32(vsubq_s32(state.val[0], vshlq_s32(turned_re, down)), drive);
+        state.val[1] = vsubq_s32(state.val[1], vshlq_s32(turned_im, down));
         vst2q_s32(h + 2 * mode, state);
     }
     return mode;
@@ -620,14 +671,13 @@ void hiss_diagonal_step_s16(int16_t *h, const int16_t *d, const int8_t *shifts, 
         for (size_t left = modes; left > 0; --left, h += 2, d += 2, shifts += each, ++drive) {
             const int32_t d_re = HISS_I16(d);
             const int32_t d_im = HISS_I16(d + 1);
-            const int by = HISS_I8(shifts) - 1;
+            const int by = HISS_I8(shifts);
+            const int32_t half = (INT32_C(1) << by) >> 1;
             const int32_t re = h[0];
             const int32_t im = h[1];
             const int32_t push = hiss_drive(u[channel], HISS_I8(drive));
-            h[0] = (int16_t)(re - hiss_asr(hiss_asr(d_re * re, by) + 1, 1) +
-                             hiss_asr(hiss_asr(d_im * im, by) + 1, 1) + push);
-            h[1] = (int16_t)(im - hiss_asr(hiss_asr(d_re * im, by) + 1, 1) -
-                             hiss_asr(hiss_asr(d_im * re, by) + 1, 1));
+            h[0] = (int16_t)(re - hiss_asr(hiss_signed((uint32_t)(d_re * re - d_im * im) + (uint32_t)half), by) + push);
+            h[1] = (int16_t)(im - hiss_asr(hiss_signed((uint32_t)(d_re * im + d_im * re) + (uint32_t)half), by));
         }
     }
 }
@@ -1011,50 +1061,53 @@ static const uint16_t hiss_rsqrt_table[48] HISS_TABLE = {
     34274, 33985, 33703, 33427, 33159, 32897,
 };
 /* end of tables */
-/* Where the argument of a table stands: in x's own units its end, and how far it shifts to the place in the table. */
+/* How v = |x| finds its place in a table: cut at `end`, times `up`, and `bits` below an entry. */
 typedef struct {
     const int16_t *table;
     int32_t end;
-    int up;
+    int32_t up;
     int bits;
-} hiss_place_t;
+} hiss_way_t;
 
-static inline hiss_place_t hiss_placed(const int16_t *table, int32_t end, int m, int frac)
+static hiss_way_t hiss_way(const int16_t *table, int32_t end, int m, int frac)
 {
-    const hiss_place_t p = {table, end * (INT32_C(1) << frac), frac < m ? m - frac : 0, frac > m ? frac - m : 0};
-    return p;
+    const hiss_way_t way = {table, end * (INT32_C(1) << frac), INT32_C(1) << (frac < m ? m - frac : 0),
+                            frac > m ? frac - m : 0};
+    return way;
 }
 
-/* T(v), v >= 0: entry i and, by the bits below, its way to entry i + 1; past the end the last one. */
-static inline int32_t hiss_interpolated(const hiss_place_t *p, int32_t v)
+/* T(v): entry i and, by the bits below, its way to entry i + 1; past the end the last one. */
+static inline int32_t hiss_interpolated(const int16_t *table, int32_t end, int32_t up, int bits, int32_t v)
 {
-    const int32_t place = (v < p->end ? v : p->end) * (INT32_C(1) << p->up);
-    const int32_t half = (INT32_C(1) << p->bits) >> 1;
-    const int16_t *const entry = p->table + hiss_asr(place, p->bits);
+    const int32_t place = (v < end ? v : end) * up;
+    const int16_t *const entry = table + hiss_asr(place, bits);
     const int32_t low = HISS_I16(entry);
     const int32_t slope = HISS_I16(entry + 1) - low;
-    return low + hiss_asr(slope * (place & ((INT32_C(1) << p->bits) - 1)) + half, p->bits);
+    const int32_t one = INT32_C(1) << bits;
+    return low + hiss_asr(slope * (place & (one - 1)) + (one >> 1), bits);
 }
 
-/* y = max(x, 0) + T(|x|) */
-static void hiss_even(int16_t *y, const int16_t *x, const hiss_place_t *place, int frac, int out, size_t n)
+/* y = max(x, 0) + T(|x|), max(x, 0) times 2^line */
+static HISS_APART void hiss_even(int16_t *y, const int16_t *x, hiss_way_t way, int line, int shift, size_t n)
 {
-    const hiss_place_t p = *place;
-    const int finest = frac > 15 ? frac : 15;
+    const hiss_way_t w = way;
+    const int32_t half = (INT32_C(1) << shift) >> 1;
     for (; n > 0; --n, ++x, ++y) {
-        const int32_t rest = hiss_interpolated(&p, hiss_abs32(*x));
-        const int32_t line = *x > 0 ? *x * (INT32_C(1) << (finest - frac)) : 0;
-        *y = hiss_value(line + rest * (INT32_C(1) << (finest - 15)), finest - out);
+        const int32_t u = *x;
+        const int32_t rest = hiss_interpolated(w.table, w.end, w.up, w.bits, hiss_abs32(u)) + half;
+        *y = hiss_saturated(hiss_asr((u & ~hiss_asr(u, 31)) * (INT32_C(1) << line) + rest, shift));
     }
 }
 
 /* y = centre + sign(x) T(|x|) */
-static void hiss_odd(int16_t *y, const int16_t *x, const hiss_place_t *place, int32_t centre, int out, size_t n)
+static HISS_APART void hiss_odd(int16_t *y, const int16_t *x, hiss_way_t way, int32_t centre, int shift, size_t n)
 {
-    const hiss_place_t p = *place;
+    const hiss_way_t w = way;
+    const int32_t middle = centre + ((INT32_C(1) << shift) >> 1);
     for (; n > 0; --n, ++x, ++y) {
-        const int32_t rest = hiss_interpolated(&p, hiss_abs32(*x));
-        *y = hiss_value(*x < 0 ? centre - rest : centre + rest, 15 - out);
+        const int32_t u = *x;
+        const int32_t rest = hiss_interpolated(w.table, w.end, w.up, w.bits, hiss_abs32(u));
+        *y = hiss_saturated(hiss_asr(u < 0 ? middle - rest : middle + rest, shift));
     }
 }
 
@@ -1062,32 +1115,27 @@ static void hiss_odd(int16_t *y, const int16_t *x, const hiss_place_t *place, in
 
 void hiss_gelu_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n)
 {
-    const hiss_place_t place = hiss_placed(hiss_gelu_table, HISS_GELU_END, HISS_GELU_LOG2, frac);
-    hiss_even(y, x, &place, frac, out, n);
+    hiss_even(y, x, hiss_way(hiss_gelu_table, HISS_GELU_END, HISS_GELU_LOG2, frac), 15 - frac, 15 - out, n);
 }
 
 void hiss_silu_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n)
 {
-    const hiss_place_t place = hiss_placed(hiss_silu_table, HISS_SILU_END, HISS_SILU_LOG2, frac);
-    hiss_even(y, x, &place, frac, out, n);
+    hiss_even(y, x, hiss_way(hiss_silu_table, HISS_SILU_END, HISS_SILU_LOG2, frac), 15 - frac, 15 - out, n);
 }
 
 void hiss_softplus_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n)
 {
-    const hiss_place_t place = hiss_placed(hiss_softplus_table, HISS_SOFTPLUS_END, HISS_SOFTPLUS_LOG2, frac);
-    hiss_even(y, x, &place, frac, out, n);
+    hiss_even(y, x, hiss_way(hiss_softplus_table, HISS_SOFTPLUS_END, HISS_SOFTPLUS_LOG2, frac), 15 - frac, 15 - out, n);
 }
 
 void hiss_sigmoid_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n)
 {
-    const hiss_place_t place = hiss_placed(hiss_sigmoid_table, HISS_SIGMOID_END, HISS_SIGMOID_LOG2, frac);
-    hiss_odd(y, x, &place, INT32_C(1) << 14, out, n);
+    hiss_odd(y, x, hiss_way(hiss_sigmoid_table, HISS_SIGMOID_END, HISS_SIGMOID_LOG2, frac), INT32_C(1) << 14, 15 - out, n);
 }
 
 void hiss_tanh_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n)
 {
-    const hiss_place_t place = hiss_placed(hiss_tanh_table, HISS_TANH_END, HISS_TANH_LOG2, frac);
-    hiss_odd(y, x, &place, 0, out, n);
+    hiss_odd(y, x, hiss_way(hiss_tanh_table, HISS_TANH_END, HISS_TANH_LOG2, frac), 0, 15 - out, n);
 }
 
 /* e^x = 2^(x log2 e): the whole part shifts, the rest interpolates in the table of 2^f. log2 e has 14 bits. */
@@ -1100,21 +1148,21 @@ void hiss_exp_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n)
         const int32_t low = HISS_U16(hiss_exp2_table + (rest >> 9));
         const int32_t slope = HISS_U16(hiss_exp2_table + (rest >> 9) + 1) - low;
         const int32_t mantissa = low + hiss_rounded(slope * (rest & 511), 9); /* units of 2^-14 */
-        y[i] = hiss_value(mantissa, (int)hiss_clamped(14 - out - hiss_asr(power, 15), -15, 32));
+        y[i] = hiss_shifted(mantissa, (int)hiss_clamped(14 - out - hiss_asr(power, 15), -15, 32));
     }
 }
 
 void hiss_relu_s16(int16_t *y, const int16_t *x, int shift, size_t n)
 {
     for (size_t i = 0; i < n; ++i) {
-        y[i] = hiss_value(x[i] > 0 ? x[i] : 0, shift);
+        y[i] = hiss_shifted(x[i] > 0 ? x[i] : 0, shift);
     }
 }
 
 void hiss_clip_s16(int16_t *y, const int16_t *x, int16_t lo, int16_t hi, int shift, size_t n)
 {
     for (size_t i = 0; i < n; ++i) {
-        y[i] = hiss_value(hiss_clamped(x[i], lo, hi), shift);
+        y[i] = hiss_shifted(hiss_clamped(x[i], lo, hi), shift);
     }
 }
 
@@ -1148,31 +1196,42 @@ static void hiss_norm(int16_t *y, const int16_t *x, int32_t times, int32_t sum, 
     }
 }
 
-static int64_t hiss_squares(const int16_t *x, size_t n)
+/* The sum of x, and that of its squares. */
+static int64_t hiss_squares(const int16_t *x, size_t n, int32_t *sum)
 {
-    int64_t sum = 0;
-    for (; n > 0; --n, ++x) {
-        sum += (int32_t)*x * *x;
+    int64_t squares = 0;
+    uint32_t s = 0;
+#if defined(HISS_DSP)
+    for (; n >= 2; n -= 2, x += 2) {
+        const int32_t pair = hiss_word(x);
+        squares = hiss_smlald(pair, pair, squares);
+        s = hiss_smlad(pair, INT32_C(0x10001), s);
     }
-    return sum;
+#endif
+    for (; n > 0; --n, ++x) {
+        const int32_t u = *x;
+        squares += u * u;
+        s += (uint32_t)u;
+    }
+    *sum = hiss_signed(s);
+    return squares;
 }
 
 void hiss_norm_layer_s16(int16_t *y, const int16_t *x, const int16_t *gain, const int32_t *bias, int64_t eps, int shift,
                          size_t n)
 {
-    int32_t sum = 0;
-    for (size_t i = 0; i < n; ++i) {
-        sum += x[i];
-    }
-    /* sum of (n x - sum)^2 */
-    const int64_t power = (int64_t)n * ((int64_t)n * hiss_squares(x, n) - (int64_t)sum * sum);
+    int32_t sum;
+    const int64_t squares = hiss_squares(x, n, &sum);
+    const int64_t power = (int64_t)n * ((int64_t)n * squares - (int64_t)sum * sum); /* sum of (n x - sum)^2 */
     hiss_norm(y, x, (int32_t)n, sum, power + eps, gain, bias, shift, n);
 }
 
 void hiss_norm_rms_s16(int16_t *y, const int16_t *x, const int16_t *gain, const int32_t *bias, int64_t eps, int shift,
                        size_t n)
 {
-    hiss_norm(y, x, 1, 0, hiss_squares(x, n) + eps, gain, bias, shift, n);
+    int32_t sum; /* not needed */
+    const int64_t squares = hiss_squares(x, n, &sum);
+    hiss_norm(y, x, 1, 0, squares + eps, gain, bias, shift, n);
 }
 
 /* ---- Selective ---- */

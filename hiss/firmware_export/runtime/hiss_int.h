@@ -29,7 +29,8 @@ void hiss_input_s16(int16_t *z, const int16_t *x, const int32_t *mean, const int
 void hiss_input_s32(int16_t *z, const int32_t *x, const int32_t *mean, const int32_t *offset, const int32_t *lo,
                     const int32_t *hi, const int8_t *shift, size_t n);
 
-/* One term W x of a sum,  W: (rows, columns). */
+/* One term W x of a sum; a kernel leaves `weight` behind the rows that it has read.   W: (rows, columns), four rows and two columns at a time: s8 as 00 10 01 11 20 30 21 31,
+   s16 as 00 01 10 11 20 21 30 31; of an odd last column the four rows; rows that make no four one by one, as wide. */
 typedef struct {
     const int8_t *weight;
     const int16_t *x;
@@ -43,17 +44,17 @@ typedef struct {
 
 /* Affine.  y = (bias + sum_i W_i x_i) >> shift, a shift a row; the bias holds the half that rounds.
    wide: a sum may need more than 32 bits. */
-void hiss_affine_s8(int16_t *y, const hiss_term_s8_t *terms, size_t n_terms, const int32_t *bias, const int8_t *shift,
+void hiss_affine_s8(int16_t *y, hiss_term_s8_t *terms, size_t n_terms, const int32_t *bias, const int8_t *shift,
                     size_t rows);
-void hiss_affine_s16(int16_t *y, const hiss_term_s16_t *terms, size_t n_terms, const int32_t *bias, const int8_t *shift,
+void hiss_affine_s16(int16_t *y, hiss_term_s16_t *terms, size_t n_terms, const int32_t *bias, const int8_t *shift,
                      size_t rows);
-void hiss_affine_wide_s16(int16_t *y, const hiss_term_s16_t *terms, size_t n_terms, const int64_t *bias,
+void hiss_affine_wide_s16(int16_t *y, hiss_term_s16_t *terms, size_t n_terms, const int64_t *bias,
                           const int8_t *shift, size_t rows);
 
 /* Diagonal.  h <- h - d h + u,  d = 1 - a;   y = Re(sum c h) + feed u.   d, c, h: (H, N) complex as pairs (re, im), of c
    (re, -im). `shifts`: of the products d h, one a mode (each = 1) or one a channel (each = 0). `drive`: the shift of u.
-   s32: products round down; |h| < 2^28, so that they have three bits more: shifts are 13 less than what they say; one
-   drive a channel; a product with c drops the low 16 bits. s16: products round; one drive a mode. */
+   s32: |h| < 2^28; of 8 h d the low 16 bits are dropped, d h rounds down, so shifts are 13 less than what they say; one
+   drive a channel; a product with c drops the low 16 bits. s16: d h rounds; one drive a mode. */
 void hiss_diagonal_step_s32(int32_t *h, const int16_t *d, const int8_t *shifts, size_t each, const int8_t *drive,
                             const int16_t *u, size_t channels, size_t modes);
 void hiss_diagonal_read_s32_s8(int16_t *y, const int32_t *h, const int8_t *c, const int16_t *feed, const int8_t *shift,
@@ -92,7 +93,7 @@ void hiss_selective_step_s16(int32_t *h, const int16_t *a, const int8_t *frac, c
 void hiss_selective_read_s16(int16_t *y, const int32_t *h, const int16_t *c, const int16_t *feed, const int8_t *direct,
                              const int8_t *shift, const int16_t *u, size_t channels, size_t modes);
 
-/* Map.  y = function(x), elementwise; x has `frac` fractional bits (0 to 24; exp: 1 to 24), y has `out`.
+/* Map.  y = function(x), elementwise; x has `frac` fractional bits (0 to 15, exp: 1 to 15), y `out`.
    Tables of |x| with linear interpolation; errors stand beside the tables. */
 void hiss_gelu_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n);
 void hiss_silu_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n);
