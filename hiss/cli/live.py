@@ -7,7 +7,16 @@ from pathlib import Path
 
 import click
 
-from hiss.cli.stream import EXIT_CODES, Positive, errors_reported, open_model, port_options, run_loop, usage
+from hiss.cli.stream import (
+    EXIT_CODES,
+    Positive,
+    engine_option,
+    errors_reported,
+    open_model,
+    port_options,
+    run_loop,
+    usage,
+)
 
 
 @click.command(epilog=EXIT_CODES)
@@ -19,6 +28,7 @@ from hiss.cli.stream import EXIT_CODES, Positive, errors_reported, open_model, p
 @click.option("--record", type=click.Path(path_type=Path, dir_okay=False), metavar="H5", help="Frames, as a recording.")
 @click.option("--overwrite", is_flag=True, help="Let --record replace a file.")
 @port_options
+@engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON at the end, and no estimates.")
 def command(
     model: Path,
@@ -31,6 +41,7 @@ def command(
     overwrite: bool,
     first_frame: float,
     silence: float,
+    engine: str,
     as_json: bool,
 ) -> None:
     """Estimate live from a sensor on a serial port.
@@ -43,7 +54,7 @@ def command(
     Example:
       hiss live force.hiss --source /dev/ttyACM0 --device anyskin:5 --record today.h5
     """
-    from hiss.engines import Stepper
+    from hiss.engines import open_stepper
     from hiss.realtime.devices import make_decoder
     from hiss.realtime.feeds import DecodedFeed
     from hiss.realtime.live import Limits, Loop
@@ -53,6 +64,7 @@ def command(
 
     with errors_reported():
         program = open_model(model)
+        stepper = open_stepper(program, engine)  # a compiler may take its time: before the port is opened
         port = usage(make_source, source, baud)
         decoder = usage(make_decoder, device, [p.name for p in program.inputs], torn_start=port.torn_start)
         sinks: list[Sink] = [EventLines(sys.stderr)]
@@ -63,4 +75,4 @@ def command(
         if not as_json:
             sinks.append(JsonLines(sys.stdout, program.outputs))
         limits = Limits(duration, first_frame, silence)
-        run_loop(Loop(DecodedFeed(port, decoder), Stepper(program), sinks, limits), as_json)
+        run_loop(Loop(DecodedFeed(port, decoder), stepper, sinks, limits), as_json)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from hiss.cli.columns import model_inputs
-from hiss.cli.stream import EXIT_CODES, Positive, errors_reported, open_model, run_loop
+from hiss.cli.stream import EXIT_CODES, Positive, engine_option, errors_reported, open_model, run_loop
 from hiss.errors import RecordingError
 from hiss.recording import Recording, read_recordings
 
@@ -26,6 +26,7 @@ from hiss.recording import Recording, read_recordings
 @click.option("--rate", type=Positive(), metavar="HZ", help="Rate of a CSV file without a time column.")
 @click.option("--duration", type=Positive(), metavar="S", help="End S s after sample 1.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="CSV", help="Estimates, as CSV.")
+@engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON per recording, and no estimates.")
 def command(
     model: Path,
@@ -36,6 +37,7 @@ def command(
     rate: float | None,
     duration: float | None,
     out: Path | None,
+    engine: str,
     as_json: bool,
 ) -> None:
     """Run the loop of hiss live from a recording (HDF5 or CSV), each one from fresh state.
@@ -46,7 +48,7 @@ def command(
     Example:
       hiss replay force.hiss eflesh_normal_force.h5 --trial run2 --raw --speed 1
     """
-    from hiss.engines import Stepper
+    from hiss.engines import open_stepper
     from hiss.realtime.feeds import RecordingFeed
     from hiss.realtime.live import Limits, Loop
     from hiss.realtime.sinks import CsvOut, EventLines, JsonLines, Sink
@@ -63,7 +65,8 @@ def command(
                 sinks.append(CsvOut(out, program.outputs))
             if not as_json:
                 sinks.append(JsonLines(sys.stdout, program.outputs))
-            run_loop(Loop(RecordingFeed(recording, times), Stepper(program), sinks, Limits(duration)), as_json)
+            stepper = open_stepper(program, engine)
+            run_loop(Loop(RecordingFeed(recording, times), stepper, sinks, Limits(duration)), as_json)
 
 
 def choose(recordings: list[Recording], names: tuple[str, ...], file: str) -> list[Recording]:

@@ -80,6 +80,14 @@ class Positive(click.ParamType):  # type: ignore[type-arg]
         return number
 
 
+def engine_option(command: Callable[P, T]) -> Callable[P, T]:
+    """--engine: what computes the estimates."""
+    from hiss.engines import ENGINES
+
+    said = "What computes: numpy, or the exported C, compiled here and kept. Integer programs run in integers in both."
+    return click.option("--engine", type=click.Choice(ENGINES), default="numpy", show_default=True, help=said)(command)
+
+
 def port_options(command: Callable[P, T]) -> Callable[P, T]:
     """The options of every verb that waits for frames: baud, first_frame and silence, both in seconds."""
     baud = click.option(

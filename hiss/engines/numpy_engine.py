@@ -26,7 +26,7 @@ class Stepper:
         if program.formats is not None:
             raise ProgramError(
                 "an integer program, but this stepper computes in floating point and would give other numbers; "
-                "use program.predict (hiss predict), or step the program it was quantized from"
+                "use hiss.engines.open_stepper(program), which runs it in integers"
             )
         self.program = program
         cast = interpreter.cast(program, dtype)
