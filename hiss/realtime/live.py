@@ -10,11 +10,11 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from hiss.engines import AnyStepper
 from hiss.errors import DeviceLostError, FormatError
 from hiss.program import Program
 from hiss.realtime.clock import DROPPED, Timeline
@@ -28,25 +28,6 @@ from hiss.resample import Resampler
 
 GAP_SAMPLES = 10  # a pause of more periods of the model's rate is reported as a gap
 UNSURE_FRAMES = 8  # so many first frames, half of them after a resync, are no proper frames
-
-
-class Steps(Protocol):
-    """What runs the model: the numpy stepper, or another engine's with the same interface."""
-
-    program: Program
-
-    @property
-    def taring(self) -> bool:
-        """Whether the next sample belongs to the tare."""
-        ...
-
-    def step(self, x: npt.NDArray[np.float32]) -> npt.NDArray[Any] | None:
-        """Take one sample (C,); the estimate (D,) when this sample completes one."""
-        ...
-
-    def reset(self) -> None:
-        """Back to the initial states; the tare is kept."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -65,7 +46,7 @@ class Loop:
     Without a stepper the frames go to the sinks only (recording). Gaps are interpolated across, as in training.
     """
 
-    def __init__(self, feed: Feed, stepper: Steps | None = None, sinks: Sequence[Sink] = (), limits: Limits = Limits()):
+    def __init__(self, feed: Feed, stepper: AnyStepper | None = None, sinks: Sequence[Sink] = (), limits: Limits = Limits()):
         self.feed = feed
         self.stepper = stepper
         self.sinks = list(sinks)
@@ -131,7 +112,7 @@ class Loop:
             self._event(Event("gap", f"no frame for {timeline.step_s:.3g} s"))
         return True
 
-    def _feed_model(self, stepper: Steps, x: npt.NDArray[np.float32], arrival_ns: int) -> None:
+    def _feed_model(self, stepper: AnyStepper, x: npt.NDArray[np.float32], arrival_ns: int) -> None:
         if not np.isfinite(x).all():
             self.summary.drop("not finite")
             self._event(Event("not-finite", f"frame dropped: {_not_finite(stepper, x)}"))
@@ -139,7 +120,7 @@ class Loop:
         for k, sample in self._resampler.push(self._timeline.t, x):
             self._step(stepper, k, sample, arrival_ns)
 
-    def _step(self, stepper: Steps, k: int, sample: npt.NDArray[np.float32], arrival_ns: int) -> None:
+    def _step(self, stepper: AnyStepper, k: int, sample: npt.NDArray[np.float32], arrival_ns: int) -> None:
         taring = stepper.taring
         y = stepper.step(sample)
         self.summary.samples += 1
@@ -216,7 +197,7 @@ def _model_text(program: Program) -> str:
     return f" -> {len(program.inputs)} channels at {program.rate_hz:g} Hz -> {outputs} every {every_s:g} s{later}"
 
 
-def _not_finite(stepper: Steps, x: npt.NDArray[np.float32]) -> str:
+def _not_finite(stepper: AnyStepper, x: npt.NDArray[np.float32]) -> str:
     bad = int(np.flatnonzero(~np.isfinite(x))[0])
     return f"{stepper.program.inputs[bad].name} is {x[bad]}"
 
