@@ -46,7 +46,9 @@ class Loop:
     Without a stepper the frames go to the sinks only (recording). Gaps are interpolated across, as in training.
     """
 
-    def __init__(self, feed: Feed, stepper: AnyStepper | None = None, sinks: Sequence[Sink] = (), limits: Limits = Limits()):
+    def __init__(
+        self, feed: Feed, stepper: AnyStepper | None = None, sinks: Sequence[Sink] = (), limits: Limits = Limits()
+    ):
         self.feed = feed
         self.stepper = stepper
         self.sinks = list(sinks)
