@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 import torch
 from bench_c import bench_c
-from bench_models import FlatLSTM, hierarchical, small_program
+from bench_cores import bench_cores
+from bench_models import FlatLSTM, hierarchical, small_integer_program, small_program
 from numpy.typing import NDArray
 from torch import nn
 
@@ -33,6 +34,7 @@ from hiss.files import write_text
 from hiss.firmware_export.selftest import usual_samples
 from hiss.program import Program
 from hiss.program.cost import cost
+from hiss.program.passes import spread
 
 BATCH, STEPS, COLUMNS, OUTPUTS = 4, 1200, 60, 2
 REFERENCE = {"small": 1.75, "large": 6.8}
@@ -57,6 +59,8 @@ def main() -> None:
     found["stepper"] = bench_stepper({"passes": program, "no_passes": plain})
     say("C: this computer, emulated cores")
     found["c"] = bench_c(program, tuple(CORES))
+    say("integers: every core with its gcc")
+    found["integer"] = bench_integers(program)
     say("training step, small")
     found["training"] = {"small": bench_training("small", rounds=15)}
     if not args.quick:
@@ -110,6 +114,18 @@ def load() -> float | None:
 
 
 # ---- the numpy stepper -----------------------------------------------------------------------------------------------
+
+
+def bench_integers(program: Program) -> dict[str, dict[str, Any]]:
+    """The same model in integers on every core; variants, and float32 by the same compiler, on a Cortex-M4F."""
+    int8 = small_integer_program()
+    made = {
+        "int8": bench_cores(int8),
+        "int8, spread": bench_cores(spread(int8), cores=("m4f",)),
+        "int16": bench_cores(small_integer_program("int16"), cores=("m4f",)),
+        "float32": bench_cores(program, cores=("m4f",)),
+    }
+    return {f"{name}, {core}": figures for name, cores in made.items() for core, figures in cores.items()}
 
 
 def bench_stepper(programs: dict[str, Program], rounds: int = 25, samples: int = 1000) -> dict[str, Any]:
@@ -211,6 +227,7 @@ def sized(size: tuple[int, int]) -> str:
 def table(found: dict[str, Any]) -> str:
     """Markdown."""
     rows = [*stepper_rows(found["stepper"]), *c_rows(found["c"])]
+    rows += integer_rows(found["integer"])
     macs = found["macs"]
     rows += [("MAC per sample", f"{macs['passes']:,.0f}", f"{macs['no_passes']:,.0f} without the passes")]
     rows += [row for part in found["training"].values() for row in training_rows(part)]
@@ -243,6 +260,19 @@ def c_rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
             checked = f"{each['code_bytes']:,} bytes of code, {each['mismatches']} mismatches in the self-test"
             rows.append((f"instructions per step, {name}", steps, checked))
     return rows + [(f"C, {part}", "not measured", reason.splitlines()[0]) for part, reason in missing.items()]
+
+
+def integer_rows(found: dict[str, dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """Per program and core: steps, and what it takes."""
+    rows = []
+    for name, f in found.items():
+        if "missing" in f:
+            rows.append((f"C by gcc: {name}", "not measured", f["missing"]))
+            continue
+        steps = f"{f['unit']} per step: average {f['average']:,.0f}, worst {f['worst']:,}"
+        flash = f"flash {f['code'] + f['tables']:,} bytes ({f['code']:,} code, {f['tables']:,} tables)"
+        rows.append((f"C by gcc -O2: {name}", steps, f"{flash}, RAM {f['ram']:,}, stack {f['stack']:,}"))
+    return rows
 
 
 def training_rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:

@@ -34,12 +34,14 @@ from hiss.firmware_export import export_c
 from hiss.program import Program, load_program
 
 
-def bench_cores(program: Program, optimize: str = "-O2") -> dict[str, dict[str, Any]]:
+def bench_cores(
+    program: Program, optimize: str = "-O2", cores: tuple[str, ...] = tuple(core for core in CORES if core != "host")
+) -> dict[str, dict[str, Any]]:
     """Figures per core; {"missing": why} where this computer lacks its tools or the model does not fit."""
     with tempfile.TemporaryDirectory() as folder:
         ram = export_c(program, folder, "bench").ram_bytes
         firmware = Firmware.of(program, folder, "bench")
-        return {core: _figures(program, firmware, core, optimize, ram) for core in CORES if core != "host"}
+        return {core: _figures(program, firmware, core, optimize, ram) for core in cores}
 
 
 def _figures(program: Program, firmware: Firmware, core: str, optimize: str, ram: int) -> dict[str, Any]:
@@ -61,24 +63,25 @@ def _figures(program: Program, firmware: Firmware, core: str, optimize: str, ram
 
 
 def measured(program: Program, firmware: Firmware, core: str, optimize: str) -> tuple[list[int], dict[str, int]]:
-    """Instructions (AVR: cycles) of each step over one whole period after the tare; flash of the image that ran."""
-    x = usual_input(program, program.tare + program.period)
+    """Instructions (AVR: cycles) of each step over one whole period; flash of the image that ran."""
+    before = program.tare + program.latency  # the first chunk of a spread program has no tail yet
+    x = usual_input(program, before + program.period)
     if core in IN_UNICORN:
         run = Emulator.of(firmware, core, compiler="gcc", optimize=optimize, test=False)
         run.tare()
-        return run.count_steps(x)[program.tare :], _flash(run.elf)
+        return run.count_steps(x)[before:], _flash(run.elf)
     if core in IN_SIMAVR:
         avr = AvrCore(firmware, optimize=optimize, test=False)
-        return _counts(avr, program, x), _flash(avr.elf)
+        return _counts(avr, x, before), _flash(avr.elf)
     target = core.removesuffix("-qemu")
     qemu = QemuCore(firmware, target, optimize=optimize, test=False)
-    return _counts(qemu, program, x), linked_sizes(firmware, target, "gcc", optimize)  # its own image reads files
+    return _counts(qemu, x, before), linked_sizes(firmware, target, "gcc", optimize)  # its own image reads files
 
 
-def _counts(core: BatchCore, program: Program, x: NDArray[Any]) -> list[int]:
+def _counts(core: BatchCore, x: NDArray[Any], before: int) -> list[int]:
     counts = core.run(x, count=True).counts
     assert counts is not None
-    return counts[program.tare :].tolist()
+    return counts[before:].tolist()
 
 
 def _flash(elf: Elf) -> dict[str, int]:

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from hiss.dataset import Scaling
+from hiss.firmware_export.selftest import usual_samples
 from hiss.folding import fold_model
 from hiss.models import S4D, Hierarchical
 from hiss.program import Program
+from hiss.quantization import quantized
 from hiss.recording import Channel
 
 Size = tuple[int, int]
@@ -48,6 +50,13 @@ def small_program(*, optimize: bool = True) -> Program:
         rate_hz=100.0,
         optimize=optimize,
     )
+
+
+def small_integer_program(weights: str = "int8", states: str = "int32") -> Program:
+    """small_program() in integers; formats from samples of usual size, whole numbers as a sensor gives them."""
+    program = small_program()
+    made, _ = quantized(program, [np.rint(usual_samples(program, 2000)).astype(float)], weights=weights, states=states)
+    return made
 
 
 class FlatLSTM(nn.Module):
