@@ -6,11 +6,16 @@ import math
 import re
 from collections.abc import Iterable
 
+import numpy as np
+
 from hiss.firmware_export.layout import Layout
 from hiss.firmware_export.numbers import Numbers
 from hiss.program import Port, Program
 from hiss.program import ops as o
+from hiss.program.bounds import prove
+from hiss.program.constants import poles
 from hiss.program.cost import cost, settling_steps
+from hiss.program.interpreter import input_op
 
 _PORTS_SHOWN = 40
 
@@ -23,10 +28,11 @@ def header_comment(program: Program, name: str, numbers: Numbers, layout: Layout
         "",
         *_bill(program, name, layout, table_bytes),
         *_timing(program),
+        *_proof(program),
         "",
         *_ports("x", program.inputs),
         *_ports("y", program.outputs),
-        *_notes(program),
+        *(_notes(program) if program.formats is None else _integer_notes(program)),
     ]
     return "/* " + "\n   ".join(lines).replace("\n   \n", "\n\n") + " */\n"
 
@@ -42,6 +48,24 @@ def _bill(program: Program, name: str, layout: Layout, table_bytes: int) -> list
         f"MAC     {spent.macs:.6g} per sample on average, {spent.worst_macs} on the sample that takes most"
         + (f"; elements per sample: {beside}" if beside else ""),
     ]
+
+
+def _proof(program: Program) -> list[str]:
+    """What holds for any input at all."""
+    if program.formats is None:
+        return []
+    proofs = prove(program)
+    states, sums = ([p for p in proofs if p.what == what] for what in ("state", "sum"))
+    wide = sorted(p.out for p in sums if p.bits > 32)
+    lines = [
+        f"Proof   no input makes one of {len(sums)} sums or {len(states)} states overflow; values saturate in 16 bits",
+        *([f"        sums in 64 bits: {', '.join(map(_clean, wide))}"] if wide else []),
+    ]
+    modes = [op for _, _, op in program.ops() if isinstance(op, o.Diagonal)]
+    if modes:
+        outermost = max(float(np.abs(poles(op, program.formats)).max()) for op in modes)
+        lines.append(f"        all poles lie inside the unit circle, the outermost at {outermost:.6f}")
+    return lines
 
 
 def _timing(program: Program) -> list[str]:
@@ -122,6 +146,23 @@ def _range(port: Port) -> str:
     if not (math.isfinite(port.lo) and math.isfinite(port.hi)):
         return ""
     return f"  {port.lo:.6g} .. {port.hi:.6g}"
+
+
+def _integer_notes(program: Program) -> list[str]:
+    """How integers are read, and what happens to a sample first."""
+    assert program.formats is not None
+    first = program.formats[input_op(program).out]["x"].frac_bits
+    counts = ["x: raw counts, as they come"]
+    if np.any(first):
+        counts = [f"x: whole numbers, x[i] = count 2^-f, f = {', '.join(map(str, first.tolist()))}"]
+    outs = [int(f) for name in program.stages[-1].hands for f in program.formats[name]["out"].frac_bits]
+    what = "A sample minus the tare" if program.tare else "A sample"
+    return [
+        "",
+        *counts,
+        f"y: estimate = y[i] 2^-f, f = {', '.join(map(str, outs))}",
+        f"{what} is clamped to the declared range before anything else.",
+    ]
 
 
 def _notes(program: Program) -> list[str]:
