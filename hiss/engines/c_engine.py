@@ -19,7 +19,7 @@ from hiss.engines.host_compiler import STRICT, find_compiler, run_compiler
 from hiss.errors import ExportError
 from hiss.firmware_export.c import Model
 from hiss.firmware_export.export import CExport, texts_of
-from hiss.program import Program, integer
+from hiss.program import Program, integer, schedule
 
 FLAGS = ("-std=c99", "-O2", "-shared", "-fPIC")
 
@@ -56,6 +56,9 @@ class CStepper:
         numbers = self.model.numbers
         self._x = np.zeros(len(program.inputs), _dtype(numbers.x))
         self._y = np.zeros(len(program.outputs), _dtype(numbers.value))
+        # addresses asked for once: numpy takes a microsecond to tell one
+        self._places = (ctypes.addressof(self._self), self._x.ctypes.data, self._y.ctypes.data)
+        self._grid = _Grid(program) if numbers.whole else None
         self.tare()
 
     def step(self, x: NDArray[Any]) -> NDArray[Any] | None:
@@ -63,12 +66,12 @@ class CStepper:
         x = np.asarray(x)
         if x.shape != self._x.shape:
             raise ValueError(f"a sample of shape {x.shape}; expected {self._x.shape}, one number per input")
-        if not self.model.numbers.whole:
+        if self._grid is None:
             return self._stepped(x)
         if self.taring and not np.isfinite(x).all():
             return None  # a sample that is not finite does not count in the tare
-        made = self._stepped(integer.samples(self.program, x))
-        return None if made is None else integer.estimates(self.program, made).astype(np.float32)
+        made = self._stepped(self._grid.sample(x))
+        return None if made is None else self._grid.estimate(made)
 
     def step_integers(self, x: NDArray[Any]) -> NDArray[np.int16] | None:
         """One sample of integers (C,) -> the integers of the estimate (D,), or None. For integer programs."""
@@ -76,7 +79,7 @@ class CStepper:
 
     def _stepped(self, x: NDArray[Any]) -> NDArray[Any] | None:
         self._x[:] = x
-        if not self._library.model_step(self._self, self._x.ctypes.data, self._y.ctypes.data):
+        if not self._library.model_step(*self._places):
             return None
         return self._y.copy()
 
@@ -105,11 +108,14 @@ class CStepper:
     def tare(self) -> None:
         """Fresh state, and measure the tare anew from the next samples."""
         self._library.model_tare(self._self)
+        self._may_tare = True
 
     @property
     def taring(self) -> bool:
         """True while the tare is being measured: no estimates come."""
-        return bool(self._library.model_taring(self._self))
+        if self._may_tare:  # what has ended does not begin again by itself, so C is not asked for ever
+            self._may_tare = bool(self._library.model_taring(self._self))
+        return self._may_tare
 
     @property
     def state(self) -> bytes:
@@ -124,10 +130,41 @@ class CStepper:
                 "the `state` of a stepper with the same program"
             )
         ctypes.memmove(self._self, state, len(state))
+        self._may_tare = True
 
     def selftest(self) -> int:
         """The exported self-test: the number of outputs that do not match; the stepper is tared anew."""
+        self._may_tare = True
         return int(self._library.model_selftest(self._self))
+
+
+class _Grid:
+    """integer.samples and integer.estimates of one sample at a time, in buffers: a tenth of their time.
+
+    Multiplying by a power of two is exact, as ldexp is; fmax takes a NaN to the least integer.
+    """
+
+    def __init__(self, program: Program):
+        formats = integer.arithmetic(program).formats
+        own = formats[schedule.input_op(program).out]["x"]
+        frac = np.concatenate([formats[name]["out"].frac_bits for name in program.stages[-1].hands])
+        self._up = np.ldexp(np.ones(len(program.inputs)), own.frac_bits)
+        self._down = np.ldexp(1.0, -frac)
+        self._lo, self._hi = np.float64(-own.limit - 1), np.float64(own.limit)
+        self._raw = np.zeros(len(program.inputs))
+
+    def sample(self, x: NDArray[Any]) -> NDArray[np.float64]:
+        """One raw sample (C,) -> its integers (C,), in a buffer that the next one overwrites."""
+        raw = self._raw
+        np.multiply(x, self._up, out=raw)
+        np.add(raw, 0.5, out=raw)
+        np.floor(raw, out=raw)
+        np.fmax(raw, self._lo, out=raw)
+        return np.fmin(raw, self._hi, out=raw)
+
+    def estimate(self, y: NDArray[Any]) -> NDArray[np.float32]:
+        """Integers of an estimate (D,) -> in its units (D,)."""
+        return np.multiply(y, self._down).astype(np.float32)
 
 
 def run_selftest(export: CExport) -> int:
