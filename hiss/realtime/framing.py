@@ -21,10 +21,16 @@ F32 = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One sample as it came: x (C,), and the device's own time in s where the device sends one."""
+    """One sample as it came: x (C,), and what else the device sends with it.
+
+    t: the device's own time in s, unwrapped: it goes back only when the device started again
+    seq: the device's own count of samples, unwrapped: one more per sample, further on where samples are missing, the
+    same again for a repeated one, and back only when the device started again
+    """
 
     x: F32
     t: float | None = None
+    seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,7 @@ class Counts:
     skipped: int = 0  # bytes that were part of no frame
     resyncs: int = 0  # times the frame boundary was lost and found again
     malformed: int = 0  # lines or frames that were delimited well and could not be read
+    checksum: int = 0  # frames in their place whose checksum is wrong
 
     def as_dict(self) -> dict[str, int]:
         """The counts by name."""
