@@ -63,25 +63,31 @@ def _input(op: o.Input, _kind: str, c: Context) -> Lines:
 def _affine(op: o.Affine, _kind: str, c: Context) -> Lines:
     held, rows = c.numbers.integers[op.out], c.width(op.out)
     bits, wide = _format(c, op, "weights").bits, op.out in c.numbers.wide
-    terms = []
-    for i, name in enumerate(op.inputs):
-        part, said = "w" if len(op.inputs) == 1 else f"w{i}", f"{rows[:-1]} x {c.widths[name]}"
-        weights = held[f"weights.{i}"]
-        if not wide:
-            weights, said = interleaved(weights, bits), f"{said}, four rows at a time"
-        weight = c.integers(_bits(bits), op, part, weights, said, words=True)
-        terms.append(f"{{{weight}, {c.names[name]}, {c.width(name)}}}")
+    parts = [held[f"weights.{i}"] for i in range(len(op.inputs))]
+    weights, columns = np.concatenate(parts, axis=1), sum(c.widths[name] for name in op.inputs)
+    said = f"{rows[:-1]} x {columns}"
+    if not wide:
+        weights, said = interleaved(weights, bits), f"{said}, four rows at a time"
+    weight = c.integers(_bits(bits), op, "w", weights, said, words=True)
     bias = c.integers("int64_t" if wide else "int32_t", op, "b", _biased(c, op, held["bias"]), rows)
     shift = _shifts(c, op, "shift", _format(c, op, "weights").frac_bits - c.frac(op.out))
     kernel = f"hiss_affine_{'wide_' if wide else ''}s{bits}"
-    arguments = (c.names[op.out], "terms", count(len(terms)), bias, shift, rows)
-    return [
-        f"/* {op.out} = {' + '.join(f'W {name}' for name in op.inputs)} + b */",
-        "{",
-        f"    hiss_term_s{bits}_t terms[] = {{{', '.join(terms)}}};",
-        f"    {kernel}({', '.join(arguments)});",
-        "}",
-    ]
+    x, joining = _joined(op, columns, c)
+    call = f"{kernel}({', '.join((c.names[op.out], weight, x, count(columns), bias, shift, rows))});"
+    equation = f"/* {op.out} = {' + '.join(f'W {name}' for name in op.inputs)} + b */"
+    return [equation, *(["{", *(f"    {line}" for line in (*joining, call)), "}"] if joining else [call])]
+
+
+def _joined(op: o.Affine, columns: int, c: Context) -> tuple[str, Lines]:
+    """What the terms of a sum read, one after the other: one term costs less than many."""
+    if len(op.inputs) == 1:
+        return c.names[op.inputs[0]], []
+    lines, at = [f"int16_t terms[{count(columns)}];"], 0
+    for name in op.inputs:
+        to = f"terms + {at}" if at else "terms"
+        lines.append(f"hiss_copy_s16({to}, {c.names[name]}, {c.width(name)});")
+        at += c.widths[name]
+    return "terms", lines
 
 
 def interleaved(w: Index, bits: int) -> Index:
@@ -119,41 +125,44 @@ def _fir(op: o.Fir, kind: str, c: Context) -> Lines:
 
 
 def _diagonal(op: o.Diagonal, kind: str, c: Context) -> Lines:
+    step, read = f"h <- h - (1 - a) h + {op.input}", f"{op.out} = Re(sum c h) + d {op.input}"
+    h, y, u = c.state(op), c.names[op.out], c.names[op.input]
+    sizes = (u, *map(count, op.a.shape))
+    state = f"s{_format(c, op, 'h').bits}"
+    both = f"{state}_s{_format(c, op, 'c').bits}"
+    if kind not in ("step", "read") and both == "s32_s16":
+        how = (*_stepping(op, c), *_reading(op, c))
+        return [f"/* {step}; {read} */", f"hiss_diagonal_{both}({', '.join((y, h, *how, *sizes))});"]
     lines: Lines = []
     if kind != "read":
-        lines += _diagonal_step(op, c)
+        call = f"hiss_diagonal_step_{state}({', '.join((h, *_stepping(op, c), *sizes))});"
+        lines += [f"/* {step} */", call]
     if kind != "step":
-        lines += _diagonal_read(op, c)
+        call = f"hiss_diagonal_read_{both}({', '.join((y, h, *_reading(op, c), *sizes))});"
+        lines += [f"/* {read} */", call]
     return lines
 
 
-def _diagonal_step(op: o.Diagonal, c: Context) -> Lines:
+def _stepping(op: o.Diagonal, c: Context) -> tuple[str, ...]:
     channels, modes = op.a.shape
     poles, state = _format(c, op, "a").frac_bits, _format(c, op, "h")
     drive = c.frac(op.input)[:, None] - state.frac_bits
     shifts = poles - POLE_FRAC[0] if state.bits == 32 else poles
-    each = bool(np.ptp(shifts, axis=1).any())
-    tables = (
+    return (
         c.integers("int16_t", op, "d", c.numbers.integers[op.out]["a"], f"1 - a, {channels} x {modes} (re, im)"),
-        _shifts(c, op, "shifts", shifts if each else shifts[:, 0]),
-        count(int(each)),
+        _shifts(c, op, "shifts", shifts),
         _shifts(c, op, "drive", drive[:, 0] if state.bits == 32 else drive),
     )
-    arguments = (c.state(op), *tables, c.names[op.input], count(channels), count(modes))
-    return [f"/* h <- h - (1 - a) h + {op.input} */", f"hiss_diagonal_step_s{state.bits}({', '.join(arguments)});"]
 
 
-def _diagonal_read(op: o.Diagonal, c: Context) -> Lines:
+def _reading(op: o.Diagonal, c: Context) -> tuple[str, ...]:
     channels, modes = op.a.shape
     held = c.numbers.integers[op.out]
-    tables = (
+    return (
         c.integers(_bits(_format(c, op, "c").bits), op, "c", held["c"], f"{channels} x {modes} (re, -im)"),
         c.integers("int16_t", op, "feed", held["d"], str(channels)),
         _shifts(c, op, "shift", _format(c, op, "c").frac_bits - c.frac(op.out)),
     )
-    arguments = (c.names[op.out], c.state(op), *tables, c.names[op.input], count(channels), count(modes))
-    kernel = f"hiss_diagonal_read_s{_format(c, op, 'h').bits}_s{_format(c, op, 'c').bits}"
-    return [f"/* {op.out} = Re(sum c h) + d {op.input} */", f"{kernel}({', '.join(arguments)});"]
 
 
 def _selective(op: o.Selective, kind: str, c: Context) -> Lines:

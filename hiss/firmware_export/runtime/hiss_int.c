@@ -107,6 +107,22 @@ static inline int32_t hiss_sxtb16_odd(int32_t x)
     return y;
 }
 
+/* low and high as the halves of a word */
+static inline int32_t hiss_both(int32_t low, int32_t high)
+{
+    int32_t y;
+    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(y) : "r"(low), "r"(high));
+    return y;
+}
+
+/* x >> the low byte of `by` */
+static inline int32_t hiss_down(uint32_t x, uint32_t by)
+{
+    int32_t y;
+    __asm__("asr %0, %1, %2" : "=r"(y) : "r"(x), "r"(by));
+    return y;
+}
+
 /* Two or four neighbours in one load; alignment does not matter. */
 static inline int32_t hiss_word(const void *address)
 {
@@ -190,6 +206,15 @@ static int16_t hiss_value64(int64_t x, int shift)
 
 static inline int32_t hiss_abs32(int32_t x) { return x < 0 ? -x : x; }
 
+/* x itself, all of its 32 bits: a compiler that knows of 16 spends instructions on keeping them. */
+static inline int32_t hiss_opaque(int32_t x)
+{
+#if defined(HISS_DSP)
+    __asm__("" : "+r"(x));
+#endif
+    return x;
+}
+
 /* ---- Input ---- */
 
 HISS_CHECK(hiss_division_truncates, INT32_C(-7) / 2 == -3);
@@ -260,7 +285,7 @@ void hiss_input_s32(int16_t *z, const int32_t *x, const int32_t *mean, const int
     }
 }
 
-/* ---- Affine: four rows of a term at a time, so that each x is loaded once for four products ---- */
+/* ---- Affine: four rows at a time, so that each x is loaded once for four products ---- */
 
 /* Sums of four rows or channels, kept modulo 2^32: each is proven to fit at its end, in whatever order it is added up. */
 typedef struct {
@@ -276,10 +301,18 @@ static inline hiss_quad_t hiss_begun(const int32_t *bias)
 
 static inline void hiss_ended(int16_t *y, hiss_quad_t s, const int8_t *shift)
 {
+#if defined(HISS_DSP)
+    const uint32_t by = (uint32_t)hiss_word(shift); /* a shift by a register looks at its low byte alone */
+    const int32_t ab = hiss_both(hiss_ssat16(hiss_down(s.a, by)), hiss_ssat16(hiss_down(s.b, by >> 8)));
+    const int32_t cd = hiss_both(hiss_ssat16(hiss_down(s.c, by >> 16)), hiss_ssat16(hiss_down(s.d, by >> 24)));
+    __builtin_memcpy(y, &ab, sizeof ab);
+    __builtin_memcpy(y + 2, &cd, sizeof cd);
+#else
     y[0] = hiss_floored(s.a, HISS_I8(shift));
     y[1] = hiss_floored(s.b, HISS_I8(shift + 1));
     y[2] = hiss_floored(s.c, HISS_I8(shift + 2));
     y[3] = hiss_floored(s.d, HISS_I8(shift + 3));
+#endif
 }
 
 /* sum + w x of one row. */
@@ -321,9 +354,12 @@ static inline int64_t hiss_dot_wide_s16(int64_t sum, const int16_t *w, const int
 
 #if defined(HISS_DSP)
 
-/* s + four rows of `columns` columns, eight or more in all, eight at a time. The compiler's own loop spills registers. */
-static inline hiss_quad_t hiss_eights_s8(hiss_quad_t s, const int8_t *w, const int16_t *x, size_t columns)
+/* s + four rows of `columns` columns, a multiple of eight above 0; leaves w and x behind them. The compiler's own loop
+   spills registers. */
+static inline hiss_quad_t hiss_eights_s8(hiss_quad_t s, const int8_t **weight, const int16_t **input, size_t columns)
 {
+    const int8_t *w = *weight;
+    const int16_t *x = *input;
     int32_t u;
     int32_t v;
     int32_t upper;
@@ -340,15 +376,17 @@ static inline hiss_quad_t hiss_eights_s8(hiss_quad_t s, const int8_t *w, const i
                      :
                      : "cc", "memory");
 #undef HISS_PAIR
+    *weight = w;
+    *input = x;
     return s;
 }
 
 #endif
 
-/* s + four rows of W times x; w stands as hiss_int.h says. */
-static inline hiss_quad_t hiss_rows_s8(hiss_quad_t s, const int8_t *w, const int16_t *x, size_t columns)
+/* s + four rows of W times x; w stands as hiss_int.h says, and is left behind them. */
+static inline hiss_quad_t hiss_rows_s8(hiss_quad_t s, const int8_t **weight, const int16_t *x, size_t left)
 {
-    size_t left = columns;
+    const int8_t *w = *weight;
 #if defined(HISS_MVE)
     const uint16x8_t column = vidupq_n_u16(0, 1);
     const uint16x8_t odd = vandq_u16(column, vdupq_n_u16(1));
@@ -366,11 +404,8 @@ static inline hiss_quad_t hiss_rows_s8(hiss_quad_t s, const int8_t *w, const int
     }
 #elif defined(HISS_DSP)
     if (left >= 8) {
-        const size_t eights = left & ~(size_t)7;
-        s = hiss_eights_s8(s, w, x, eights);
-        left -= eights;
-        w += 4 * eights;
-        x += eights;
+        s = hiss_eights_s8(s, &w, &x, left & ~(size_t)7);
+        left &= 7;
     }
     for (; left >= 2; left -= 2, w += 8, x += 2) {
         const int32_t u = hiss_word(x);
@@ -397,13 +432,15 @@ static inline hiss_quad_t hiss_rows_s8(hiss_quad_t s, const int8_t *w, const int
         s.b += (uint32_t)(HISS_I8(w + 1) * u);
         s.c += (uint32_t)(HISS_I8(w + 2) * u);
         s.d += (uint32_t)(HISS_I8(w + 3) * u);
+        w += 4;
     }
+    *weight = w;
     return s;
 }
 
-static inline hiss_quad_t hiss_rows_s16(hiss_quad_t s, const int16_t *w, const int16_t *x, size_t columns)
+static inline hiss_quad_t hiss_rows_s16(hiss_quad_t s, const int16_t **weight, const int16_t *x, size_t left)
 {
-    size_t left = columns;
+    const int16_t *w = *weight;
 #if defined(HISS_MVE)
     const uint16x8_t column = vidupq_n_u16(0, 1);
     const uint16x8_t odd = vandq_u16(column, vdupq_n_u16(1));
@@ -443,61 +480,47 @@ static inline hiss_quad_t hiss_rows_s16(hiss_quad_t s, const int16_t *w, const i
         s.b += (uint32_t)(HISS_I16(w + 1) * u);
         s.c += (uint32_t)(HISS_I16(w + 2) * u);
         s.d += (uint32_t)(HISS_I16(w + 3) * u);
+        w += 4;
     }
+    *weight = w;
     return s;
 }
 
-/* Four rows of all terms. */
-static HISS_APART void hiss_group_s8(int16_t *y, hiss_term_s8_t *t, size_t n_terms, const int32_t *bias, const int8_t *shift)
+/* Four rows; returns where the next four stand. */
+static HISS_APART const int8_t *hiss_group_s8(const int8_t *w, const int16_t *x, size_t columns, const int32_t *bias,
+                                           int16_t *y, const int8_t *shift)
 {
-    hiss_quad_t s = hiss_begun(bias);
-    for (; n_terms > 0; --n_terms, ++t) {
-        s = hiss_rows_s8(s, t->weight, t->x, t->columns);
-        t->weight += 4 * t->columns;
-    }
-    hiss_ended(y, s, shift);
+    hiss_ended(y, hiss_rows_s8(hiss_begun(bias), &w, x, columns), shift);
+    return w;
 }
 
-void hiss_affine_s8(int16_t *y, hiss_term_s8_t *terms, size_t n_terms, const int32_t *bias, const int8_t *shift,
-                    size_t rows)
+void hiss_affine_s8(int16_t *y, const int8_t *w, const int16_t *x, size_t columns, const int32_t *bias,
+                    const int8_t *shift, size_t rows)
 {
     for (; rows >= 4; rows -= 4, bias += 4, shift += 4, y += 4) {
-        hiss_group_s8(y, terms, n_terms, bias, shift);
+        w = hiss_group_s8(w, x, columns, bias, y, shift);
     }
-    for (; rows > 0; --rows, ++bias, ++shift, ++y) {
-        uint32_t sum = (uint32_t)HISS_I32(bias);
-        for (hiss_term_s8_t *t = terms; t != terms + n_terms; ++t) {
-            sum = hiss_dot_s8(sum, t->weight, t->x, t->columns);
-            t->weight += t->columns;
-        }
-        *y = hiss_floored(sum, HISS_I8(shift));
+    for (; rows > 0; --rows, ++bias, ++shift, ++y, w += columns) {
+        *y = hiss_floored(hiss_dot_s8((uint32_t)HISS_I32(bias), w, x, columns), HISS_I8(shift));
     }
 }
 
-/* Four rows of all terms. */
-static HISS_APART void hiss_group_s16(int16_t *y, hiss_term_s16_t *t, size_t n_terms, const int32_t *bias, const int8_t *shift)
+/* Four rows; returns where the next four stand. */
+static HISS_APART const int16_t *hiss_group_s16(const int16_t *w, const int16_t *x, size_t columns, const int32_t *bias,
+                                           int16_t *y, const int8_t *shift)
 {
-    hiss_quad_t s = hiss_begun(bias);
-    for (; n_terms > 0; --n_terms, ++t) {
-        s = hiss_rows_s16(s, t->weight, t->x, t->columns);
-        t->weight += 4 * t->columns;
-    }
-    hiss_ended(y, s, shift);
+    hiss_ended(y, hiss_rows_s16(hiss_begun(bias), &w, x, columns), shift);
+    return w;
 }
 
-void hiss_affine_s16(int16_t *y, hiss_term_s16_t *terms, size_t n_terms, const int32_t *bias, const int8_t *shift,
-                    size_t rows)
+void hiss_affine_s16(int16_t *y, const int16_t *w, const int16_t *x, size_t columns, const int32_t *bias,
+                    const int8_t *shift, size_t rows)
 {
     for (; rows >= 4; rows -= 4, bias += 4, shift += 4, y += 4) {
-        hiss_group_s16(y, terms, n_terms, bias, shift);
+        w = hiss_group_s16(w, x, columns, bias, y, shift);
     }
-    for (; rows > 0; --rows, ++bias, ++shift, ++y) {
-        uint32_t sum = (uint32_t)HISS_I32(bias);
-        for (hiss_term_s16_t *t = terms; t != terms + n_terms; ++t) {
-            sum = hiss_dot_s16(sum, t->weight, t->x, t->columns);
-            t->weight += t->columns;
-        }
-        *y = hiss_floored(sum, HISS_I8(shift));
+    for (; rows > 0; --rows, ++bias, ++shift, ++y, w += columns) {
+        *y = hiss_floored(hiss_dot_s16((uint32_t)HISS_I32(bias), w, x, columns), HISS_I8(shift));
     }
 }
 
@@ -513,16 +536,11 @@ static inline int64_t hiss_i64(const int64_t *address)
 #endif
 }
 
-void hiss_affine_wide_s16(int16_t *y, hiss_term_s16_t *terms, size_t n_terms, const int64_t *bias,
+void hiss_affine_wide_s16(int16_t *y, const int16_t *w, const int16_t *x, size_t columns, const int64_t *bias,
                           const int8_t *shift, size_t rows)
 {
-    for (size_t row = 0; row < rows; ++row) {
-        int64_t sum = hiss_i64(bias + row);
-        for (hiss_term_s16_t *t = terms; t != terms + n_terms; ++t) {
-            sum = hiss_dot_wide_s16(sum, t->weight, t->x, t->columns);
-            t->weight += t->columns;
-        }
-        y[row] = hiss_floored64(sum, HISS_I8(shift + row));
+    for (size_t row = 0; row < rows; ++row, w += columns) {
+        y[row] = hiss_floored64(hiss_dot_wide_s16(hiss_i64(bias + row), w, x, columns), HISS_I8(shift + row));
     }
 }
 
@@ -538,14 +556,28 @@ static inline int32_t hiss_product(int32_t h, int32_t d)
 #endif
 }
 
+/* sum + ((d h) >> 16) */
+static inline uint32_t hiss_product_sum(int32_t h, int32_t d, uint32_t sum)
+{
+#if defined(HISS_DSP)
+    return hiss_smlawb(h, d, sum);
+#else
+    return sum + (uint32_t)hiss_product(h, d);
+#endif
+}
+
 /* u as the state's format has it. */
 static inline int32_t hiss_drive(int16_t u, int shift)
 {
     return shift > 0 ? hiss_rounded(u, shift) : u * (INT32_C(1) << -shift);
 }
 
-/* One mode; re and im are 8 h, and (8 h d) >> 16 has 13 of the bits that d h loses. */
-static inline void hiss_mode_s32(int32_t *h, const int16_t *d, int shift, int32_t drive)
+/* A mode after a step; re and im are 8 h, and (8 h d) >> 16 has 13 of the bits that d h loses. */
+typedef struct {
+    int32_t re, im;
+} hiss_mode_t;
+
+static inline hiss_mode_t hiss_mode_s32(const int32_t *h, const int16_t *d, int shift, int32_t drive)
 {
     const int32_t re = h[0] * 8;
     const int32_t im = h[1] * 8;
@@ -559,15 +591,32 @@ static inline void hiss_mode_s32(int32_t *h, const int16_t *d, int shift, int32_
     const int32_t turned_re = hiss_product(re, d_re) - hiss_product(im, d_im);
     const int32_t turned_im = hiss_product(im, d_re) + hiss_product(re, d_im);
 #endif
-    h[0] = hiss_signed((uint32_t)h[0] + (uint32_t)drive - (uint32_t)hiss_asr(turned_re, shift));
-    h[1] = hiss_signed((uint32_t)h[1] - (uint32_t)hiss_asr(turned_im, shift));
+    const hiss_mode_t mode = {hiss_signed((uint32_t)h[0] + (uint32_t)drive - (uint32_t)hiss_asr(turned_re, shift)),
+                              hiss_signed((uint32_t)h[1] - (uint32_t)hiss_asr(turned_im, shift))};
+    return mode;
+}
+
+/* sum + Re(c h), c as (re, -im) */
+static inline uint32_t hiss_reading_s16(hiss_mode_t mode, const int16_t *c, uint32_t sum)
+{
+#if defined(HISS_DSP)
+    const int32_t pair = hiss_word(c);
+    return hiss_smlawt(mode.im, pair, hiss_smlawb(mode.re, pair, sum));
+#else
+    sum += (uint32_t)hiss_product(mode.re, HISS_I16(c));
+    return sum + (uint32_t)hiss_product(mode.im, HISS_I16(c + 1));
+#endif
+}
+
+static inline uint32_t hiss_reading_s8(hiss_mode_t mode, const int8_t *c, uint32_t sum)
+{
+    return hiss_product_sum(mode.im, HISS_I8(c + 1), hiss_product_sum(mode.re, HISS_I8(c), sum));
 }
 
 #if defined(HISS_MVE)
 
 /* Four modes at a time: (8 h d) >> 16 is the high half of 8 h times 2^16 d. Returns how many modes are done. */
-static inline size_t hiss_modes_s32(int32_t *h, const int16_t *d, const int8_t *shifts, size_t each, int32_t drive,
-                                    size_t modes)
+static inline size_t hiss_modes_s32(int32_t *h, const int16_t *d, const int8_t *shifts, int32_t drive, size_t modes)
 {
     size_t mode = 0;
     for (; mode + 4 <= modes; mode += 4) {
@@ -575,7 +624,7 @@ static inline size_t hiss_modes_s32(int32_t *h, const int16_t *d, const int8_t *
         const int32x4_t pairs = vreinterpretq_s32_s16(vldrhq_s16(d + 2 * mode));
         const int32x4_t d_re = vshlq_n_s32(pairs, 16);
         const int32x4_t d_im = vshlq_n_s32(vshrq_n_s32(pairs, 16), 16);
-        const int32x4_t down = each != 0U ? vnegq_s32(vldrbq_s32(shifts + mode)) : vdupq_n_s32(-*shifts);
+        const int32x4_t down = vnegq_s32(vldrbq_s32(shifts + mode));
         const int32x4_t re = vshlq_n_s32(state.val[0], 3);
         const int32x4_t im = vshlq_n_s32(state.val[1], 3);
         const int32x4_t turned_re = vsubq_s32(vmulhq_s32(re, d_re), vmulhq_s32(im, d_im));
@@ -589,23 +638,24 @@ static inline size_t hiss_modes_s32(int32_t *h, const int16_t *d, const int8_t *
 
 #endif
 
-void hiss_diagonal_step_s32(int32_t *h, const int16_t *d, const int8_t *shifts, size_t each, const int8_t *drive,
+void hiss_diagonal_step_s32(int32_t *h, const int16_t *d, const int8_t *shifts, const int8_t *drive,
                             const int16_t *u, size_t channels, size_t modes)
 {
     for (size_t channel = 0; channel < channels; ++channel) {
         const int32_t push = hiss_drive(u[channel], HISS_I8(drive + channel));
         size_t left = modes;
 #if defined(HISS_MVE)
-        const size_t done = hiss_modes_s32(h, d, shifts, each, push, modes);
+        const size_t done = hiss_modes_s32(h, d, shifts, push, modes);
         left -= done;
         h += 2 * done;
         d += 2 * done;
-        shifts += done * each;
+        shifts += done;
 #endif
-        for (; left > 0; --left, h += 2, d += 2, shifts += each) {
-            hiss_mode_s32(h, d, HISS_I8(shifts), push);
+        for (; left > 0; --left, h += 2, d += 2, ++shifts) {
+            const hiss_mode_t mode = hiss_mode_s32(h, d, HISS_I8(shifts), push);
+            h[0] = mode.re;
+            h[1] = mode.im;
         }
-        shifts += 1U - each;
     }
 }
 
@@ -622,17 +672,27 @@ void hiss_diagonal_read_s32_s8(int16_t *y, const int32_t *h, const int8_t *c, co
         const int down = HISS_I8(shift + channel);
         uint32_t sum = hiss_fed(HISS_I16(feed + channel), u[channel], down);
         for (size_t left = modes; left > 0; --left, h += 2, c += 2) {
-#if defined(HISS_DSP)
-            sum = hiss_smlawb(h[0], HISS_I8(c), sum);
-            sum = hiss_smlawb(h[1], HISS_I8(c + 1), sum);
-#else
-            sum += (uint32_t)hiss_product(h[0], HISS_I8(c));
-            sum += (uint32_t)hiss_product(h[1], HISS_I8(c + 1));
-#endif
+            const hiss_mode_t mode = {h[0], h[1]};
+            sum = hiss_reading_s8(mode, c, sum);
         }
         y[channel] = hiss_floored(sum, down);
     }
 }
+
+#if defined(HISS_MVE)
+
+/* sum + the readings of a channel */
+static inline uint32_t hiss_readings_s16(uint32_t sum, const int32_t *h, const int16_t *c, size_t modes)
+{
+    for (int32_t left = (int32_t)(2 * modes); left > 0; left -= 4, h += 4, c += 4) {
+        const mve_pred16_t lanes = vctp32q((uint32_t)left);
+        const int32x4_t high = vshlq_n_s32(vldrhq_z_s32(c, lanes), 16);
+        sum = (uint32_t)vaddvaq_s32(hiss_signed(sum), vmulhq_s32(vldrwq_z_s32(h, lanes), high));
+    }
+    return sum;
+}
+
+#endif
 
 void hiss_diagonal_read_s32_s16(int16_t *y, const int32_t *h, const int16_t *c, const int16_t *feed,
                                 const int8_t *shift, const int16_t *u, size_t channels, size_t modes)
@@ -641,34 +701,86 @@ void hiss_diagonal_read_s32_s16(int16_t *y, const int32_t *h, const int16_t *c, 
         const int down = HISS_I8(shift + channel);
         uint32_t sum = hiss_fed(HISS_I16(feed + channel), u[channel], down);
 #if defined(HISS_MVE)
-        for (int32_t left = (int32_t)(2 * modes); left > 0; left -= 4) {
-            const mve_pred16_t lanes = vctp32q((uint32_t)left);
-            const size_t at = 2 * modes - (size_t)left;
-            const int32x4_t high = vshlq_n_s32(vldrhq_z_s32(c + at, lanes), 16);
-            sum = (uint32_t)vaddvaq_s32(hiss_signed(sum), vmulhq_s32(vldrwq_z_s32(h + at, lanes), high));
-        }
+        sum = hiss_readings_s16(sum, h, c, modes);
         h += 2 * modes;
         c += 2 * modes;
 #else
         for (size_t left = modes; left > 0; --left, h += 2, c += 2) {
-#if defined(HISS_DSP)
-            const int32_t pair = hiss_word(c);
-            sum = hiss_smlawt(h[1], pair, hiss_smlawb(h[0], pair, sum));
-#else
-            sum += (uint32_t)hiss_product(h[0], HISS_I16(c));
-            sum += (uint32_t)hiss_product(h[1], HISS_I16(c + 1));
-#endif
+            const hiss_mode_t mode = {h[0], h[1]};
+            sum = hiss_reading_s16(mode, c, sum);
         }
 #endif
         y[channel] = hiss_floored(sum, down);
     }
 }
 
-void hiss_diagonal_step_s16(int16_t *h, const int16_t *d, const int8_t *shifts, size_t each, const int8_t *drive,
+#if !defined(HISS_MVE)
+
+/* A channel in one pass: its modes, one or more, step, and sum + their readings. */
+static HISS_APART uint32_t hiss_stepped_s16(int32_t *h, const int16_t *d, const int16_t *c, const int8_t *shifts,
+                                            int32_t drive, uint32_t sum, size_t modes)
+{
+#if defined(HISS_DSP)
+    int32_t re;
+    int32_t im;
+    int32_t pair;
+    int32_t eight_re;
+    int32_t eight_im;
+    int32_t turned;
+    __asm__ volatile("1:\n\t"
+                     "ldrd %[re], %[im], [%[h]]\n\tldr %[pair], [%[d]], #4\n\t"
+                     "lsl %[eight_im], %[im], #3\n\tlsl %[eight_re], %[re], #3\n\t"
+                     "smulwb %[turned], %[eight_im], %[pair]\n\tsmulwt %[eight_im], %[eight_im], %[pair]\n\t"
+                     "smlawt %[turned], %[eight_re], %[pair], %[turned]\n\t"
+                     "smulwb %[eight_re], %[eight_re], %[pair]\n\t"
+                     "sub %[eight_re], %[eight_re], %[eight_im]\n\t"
+                     "ldrsb %[pair], [%[shifts]], #1\n\t"
+                     "asr %[eight_re], %[eight_re], %[pair]\n\tasr %[turned], %[turned], %[pair]\n\t"
+                     "add %[re], %[re], %[drive]\n\tsub %[re], %[re], %[eight_re]\n\t"
+                     "sub %[im], %[im], %[turned]\n\tstrd %[re], %[im], [%[h]], #8\n\t"
+                     "ldr %[pair], [%[c]], #4\n\t"
+                     "smlawb %[sum], %[re], %[pair], %[sum]\n\tsmlawt %[sum], %[im], %[pair], %[sum]\n\t"
+                     "subs %[n], %[n], #1\n\tbne 1b"
+                     : [h] "+r"(h), [d] "+r"(d), [c] "+r"(c), [shifts] "+r"(shifts), [sum] "+r"(sum), [n] "+r"(modes),
+                       [re] "=&r"(re), [im] "=&r"(im), [pair] "=&r"(pair), [eight_re] "=&r"(eight_re),
+                       [eight_im] "=&r"(eight_im), [turned] "=&r"(turned)
+                     : [drive] "r"(drive)
+                     : "cc", "memory");
+#else
+    for (; modes > 0; --modes, c += 2, h += 2, d += 2, ++shifts) {
+        const hiss_mode_t mode = hiss_mode_s32(h, d, HISS_I8(shifts), drive);
+        h[0] = mode.re;
+        h[1] = mode.im;
+        sum = hiss_reading_s16(mode, c, sum);
+    }
+#endif
+    return sum;
+}
+
+#endif
+
+void hiss_diagonal_s32_s16(int16_t *y, int32_t *h, const int16_t *d, const int8_t *shifts,
+                           const int8_t *drive, const int16_t *c, const int16_t *feed, const int8_t *shift,
+                           const int16_t *u, size_t channels, size_t modes)
+{
+#if defined(HISS_MVE)
+    hiss_diagonal_step_s32(h, d, shifts, drive, u, channels, modes);
+    hiss_diagonal_read_s32_s16(y, h, c, feed, shift, u, channels, modes);
+#else
+    for (; channels > 0; --channels, h += 2 * modes, d += 2 * modes, c += 2 * modes, shifts += modes) {
+        const int down = HISS_I8(shift++);
+        const int32_t push = hiss_drive(*u, HISS_I8(drive++));
+        const uint32_t sum = hiss_fed(HISS_I16(feed++), *u++, down);
+        *y++ = hiss_floored(hiss_stepped_s16(h, d, c, shifts, push, sum, modes), down);
+    }
+#endif
+}
+
+void hiss_diagonal_step_s16(int16_t *h, const int16_t *d, const int8_t *shifts, const int8_t *drive,
                             const int16_t *u, size_t channels, size_t modes)
 {
-    for (size_t channel = 0; channel < channels; ++channel, shifts += 1U - each) {
-        for (size_t left = modes; left > 0; --left, h += 2, d += 2, shifts += each, ++drive) {
+    for (size_t channel = 0; channel < channels; ++channel) {
+        for (size_t left = modes; left > 0; --left, h += 2, d += 2, ++shifts, ++drive) {
             const int32_t d_re = HISS_I16(d);
             const int32_t d_im = HISS_I16(d + 1);
             const int by = HISS_I8(shifts);
@@ -704,114 +816,138 @@ void hiss_diagonal_read_s16_s16(int16_t *y, const int16_t *h, const int16_t *c, 
 
 /* ---- Fir: four channels at a time, one row of the past after the other ---- */
 
-/* s + n rows of taps, forward, times n rows of the past, backward from the row at `newest`. */
-static inline hiss_quad_t hiss_past_s8(hiss_quad_t s, const int8_t *taps, const int16_t *history, size_t newest,
-                                       size_t channels, size_t n)
+/* s + a row of taps times a row of the past */
+static inline hiss_quad_t hiss_taps_s8(hiss_quad_t s, const int8_t *taps, const int16_t *u)
 {
-    for (; n > 0; --n, taps += channels, newest -= channels) {
-        const int16_t *u = history + newest;
 #if defined(HISS_DSP)
-        const int32_t four = hiss_word(taps);
-        const int32_t even = hiss_sxtb16(four);
-        const int32_t odd = hiss_sxtb16_odd(four);
-        const int32_t u01 = hiss_word(u);
-        const int32_t u23 = hiss_word(u + 2);
-        s.a = hiss_smlabb(even, u01, s.a);
-        s.b = hiss_smlabt(odd, u01, s.b);
-        s.c = hiss_smlatb(even, u23, s.c);
-        s.d = hiss_smlatt(odd, u23, s.d);
+    const int32_t four = hiss_word(taps);
+    const int32_t even = hiss_sxtb16(four);
+    const int32_t odd = hiss_sxtb16_odd(four);
+    const int32_t u01 = hiss_word(u);
+    const int32_t u23 = hiss_word(u + 2);
+    s.a = hiss_smlabb(even, u01, s.a);
+    s.b = hiss_smlabt(odd, u01, s.b);
+    s.c = hiss_smlatb(even, u23, s.c);
+    s.d = hiss_smlatt(odd, u23, s.d);
 #else
-        s.a += (uint32_t)((int32_t)HISS_I8(taps) * u[0]);
-        s.b += (uint32_t)((int32_t)HISS_I8(taps + 1) * u[1]);
-        s.c += (uint32_t)((int32_t)HISS_I8(taps + 2) * u[2]);
-        s.d += (uint32_t)((int32_t)HISS_I8(taps + 3) * u[3]);
+    s.a += (uint32_t)((int32_t)HISS_I8(taps) * u[0]);
+    s.b += (uint32_t)((int32_t)HISS_I8(taps + 1) * u[1]);
+    s.c += (uint32_t)((int32_t)HISS_I8(taps + 2) * u[2]);
+    s.d += (uint32_t)((int32_t)HISS_I8(taps + 3) * u[3]);
 #endif
-    }
     return s;
 }
 
-static inline hiss_quad_t hiss_past_s16(hiss_quad_t s, const int16_t *taps, const int16_t *history, size_t newest,
-                                        size_t channels, size_t n)
+/* Four channels: the present sample, `n` of the past backward from `past`, then `older` backward from `end`. */
+static HISS_APART void hiss_convolved_s8(const int8_t *taps, const int16_t *u, size_t channels, size_t n,
+                                         const int16_t *past, size_t older, const int16_t *end, const int32_t *bias,
+                                         int16_t *y, const int8_t *shift)
 {
-    for (; n > 0; --n, taps += channels, newest -= channels) {
-        const int16_t *u = history + newest;
-#if defined(HISS_DSP)
-        const int32_t t01 = hiss_word(taps);
-        const int32_t t23 = hiss_word(taps + 2);
-        const int32_t u01 = hiss_word(u);
-        const int32_t u23 = hiss_word(u + 2);
-        s.a = hiss_smlabb(t01, u01, s.a);
-        s.b = hiss_smlatt(t01, u01, s.b);
-        s.c = hiss_smlabb(t23, u23, s.c);
-        s.d = hiss_smlatt(t23, u23, s.d);
-#else
-        s.a += (uint32_t)((int32_t)HISS_I16(taps) * u[0]);
-        s.b += (uint32_t)((int32_t)HISS_I16(taps + 1) * u[1]);
-        s.c += (uint32_t)((int32_t)HISS_I16(taps + 2) * u[2]);
-        s.d += (uint32_t)((int32_t)HISS_I16(taps + 3) * u[3]);
-#endif
+    hiss_quad_t s = hiss_taps_s8(hiss_begun(bias), taps, u);
+    for (;;) {
+        for (; n > 0; --n) {
+            taps += channels;
+            past -= channels;
+            s = hiss_taps_s8(s, taps, past);
+        }
+        if (older == 0) {
+            break;
+        }
+        past = end;
+        n = older;
+        older = 0;
     }
+    hiss_ended(y, s, shift);
+}
+
+/* s + a row of taps times a row of the past */
+static inline hiss_quad_t hiss_taps_s16(hiss_quad_t s, const int16_t *taps, const int16_t *u)
+{
+#if defined(HISS_DSP)
+    const int32_t t01 = hiss_word(taps);
+    const int32_t t23 = hiss_word(taps + 2);
+    const int32_t u01 = hiss_word(u);
+    const int32_t u23 = hiss_word(u + 2);
+    s.a = hiss_smlabb(t01, u01, s.a);
+    s.b = hiss_smlatt(t01, u01, s.b);
+    s.c = hiss_smlabb(t23, u23, s.c);
+    s.d = hiss_smlatt(t23, u23, s.d);
+#else
+    s.a += (uint32_t)((int32_t)HISS_I16(taps) * u[0]);
+    s.b += (uint32_t)((int32_t)HISS_I16(taps + 1) * u[1]);
+    s.c += (uint32_t)((int32_t)HISS_I16(taps + 2) * u[2]);
+    s.d += (uint32_t)((int32_t)HISS_I16(taps + 3) * u[3]);
+#endif
     return s;
 }
 
-/* The same for one channel. */
-static inline uint32_t hiss_channel_s8(uint32_t sum, const int8_t *taps, const int16_t *history, size_t newest,
-                                       size_t channels, size_t n)
+/* Four channels: the present sample, `n` of the past backward from `past`, then `older` backward from `end`. */
+static HISS_APART void hiss_convolved_s16(const int16_t *taps, const int16_t *u, size_t channels, size_t n,
+                                         const int16_t *past, size_t older, const int16_t *end, const int32_t *bias,
+                                         int16_t *y, const int8_t *shift)
 {
-    for (; n > 0; --n, taps += channels, newest -= channels) {
-        sum += (uint32_t)((int32_t)HISS_I8(taps) * history[newest]);
+    hiss_quad_t s = hiss_taps_s16(hiss_begun(bias), taps, u);
+    for (;;) {
+        for (; n > 0; --n) {
+            taps += channels;
+            past -= channels;
+            s = hiss_taps_s16(s, taps, past);
+        }
+        if (older == 0) {
+            break;
+        }
+        past = end;
+        n = older;
+        older = 0;
     }
-    return sum;
-}
-
-static inline uint32_t hiss_channel_s16(uint32_t sum, const int16_t *taps, const int16_t *history, size_t newest,
-                                        size_t channels, size_t n)
-{
-    for (; n > 0; --n, taps += channels, newest -= channels) {
-        sum += (uint32_t)((int32_t)HISS_I16(taps) * history[newest]);
-    }
-    return sum;
+    hiss_ended(y, s, shift);
 }
 
 void hiss_fir_s8(int16_t *y, const int16_t *history, const int8_t *taps, const int32_t *bias, const int8_t *shift,
                  const int16_t *u, size_t channels, size_t n_taps, size_t at, size_t past)
 {
     const size_t unbroken = past < at ? past : at; /* what is older stands at the ring's other end */
-    const size_t newest = (at - 1) * channels;
-    const size_t end = (n_taps - 2) * channels;
-    const int8_t *const older = taps + (1 + unbroken) * channels;
-    size_t i = 0;
-    for (; i + 4 <= channels; i += 4) {
-        hiss_quad_t s = hiss_past_s8(hiss_begun(bias + i), taps + i, u, i, channels, 1);
-        s = hiss_past_s8(s, taps + channels + i, history + i, newest, channels, unbroken);
-        hiss_ended(y + i, hiss_past_s8(s, older + i, history + i, end, channels, past - unbroken), shift + i);
+    const int16_t *newest = history + at * channels;
+    const int16_t *end = history + (n_taps - 1) * channels;
+    size_t left = channels;
+    for (; left >= 4; left -= 4) {
+        hiss_convolved_s8(taps, u, channels, unbroken, newest, past - unbroken, end, bias, y, shift);
+        taps += 4, u += 4, newest += 4, end += 4, bias += 4, y += 4, shift += 4;
     }
-    for (; i < channels; ++i) {
-        uint32_t sum = hiss_channel_s8((uint32_t)HISS_I32(bias + i), taps + i, u, i, channels, 1);
-        sum = hiss_channel_s8(sum, taps + channels + i, history + i, newest, channels, unbroken);
-        sum = hiss_channel_s8(sum, older + i, history + i, end, channels, past - unbroken);
-        y[i] = hiss_floored(sum, HISS_I8(shift + i));
+    for (; left > 0; --left) {
+        const int8_t *t = taps++;
+        uint32_t sum = (uint32_t)HISS_I32(bias++) + (uint32_t)((int32_t)HISS_I8(t) * *u++);
+        for (size_t age = 1; age <= past; ++age) {
+            t += channels;
+            const size_t back = age * channels;
+            sum += (uint32_t)((int32_t)HISS_I8(t) * (age <= unbroken ? newest - back : end + unbroken * channels - back)[0]);
+        }
+        ++newest, ++end;
+        *y++ = hiss_floored(sum, HISS_I8(shift++));
     }
 }
 
 void hiss_fir_s16(int16_t *y, const int16_t *history, const int16_t *taps, const int32_t *bias, const int8_t *shift,
-                  const int16_t *u, size_t channels, size_t n_taps, size_t at, size_t past)
+                 const int16_t *u, size_t channels, size_t n_taps, size_t at, size_t past)
 {
-    const size_t unbroken = past < at ? past : at;
-    const size_t newest = (at - 1) * channels;
-    const size_t end = (n_taps - 2) * channels;
-    const int16_t *const older = taps + (1 + unbroken) * channels;
-    size_t i = 0;
-    for (; i + 4 <= channels; i += 4) {
-        hiss_quad_t s = hiss_past_s16(hiss_begun(bias + i), taps + i, u, i, channels, 1);
-        s = hiss_past_s16(s, taps + channels + i, history + i, newest, channels, unbroken);
-        hiss_ended(y + i, hiss_past_s16(s, older + i, history + i, end, channels, past - unbroken), shift + i);
+    const size_t unbroken = past < at ? past : at; /* what is older stands at the ring's other end */
+    const int16_t *newest = history + at * channels;
+    const int16_t *end = history + (n_taps - 1) * channels;
+    size_t left = channels;
+    for (; left >= 4; left -= 4) {
+        hiss_convolved_s16(taps, u, channels, unbroken, newest, past - unbroken, end, bias, y, shift);
+        taps += 4, u += 4, newest += 4, end += 4, bias += 4, y += 4, shift += 4;
     }
-    for (; i < channels; ++i) {
-        uint32_t sum = hiss_channel_s16((uint32_t)HISS_I32(bias + i), taps + i, u, i, channels, 1);
-        sum = hiss_channel_s16(sum, taps + channels + i, history + i, newest, channels, unbroken);
-        sum = hiss_channel_s16(sum, older + i, history + i, end, channels, past - unbroken);
-        y[i] = hiss_floored(sum, HISS_I8(shift + i));
+    for (; left > 0; --left) {
+        const int16_t *t = taps++;
+        uint32_t sum = (uint32_t)HISS_I32(bias++) + (uint32_t)((int32_t)HISS_I16(t) * *u++);
+        for (size_t age = 1; age <= past; ++age) {
+            t += channels;
+            const size_t back = age * channels;
+            sum += (uint32_t)((int32_t)HISS_I16(t) * (age <= unbroken ? newest - back : end + unbroken * channels - back)[0]);
+        }
+        ++newest, ++end;
+        *y++ = hiss_floored(sum, HISS_I8(shift++));
     }
 }
 
@@ -1061,41 +1197,50 @@ static const uint16_t hiss_rsqrt_table[48] HISS_TABLE = {
     34274, 33985, 33703, 33427, 33159, 32897,
 };
 /* end of tables */
-/* How v = |x| finds its place in a table: cut at `end`, times `up`, and `bits` below an entry. */
+/* How v = |x| finds its place in a table: cut at `end`, times `up`, and `bits` below an entry; one: 2^bits. */
 typedef struct {
     const int16_t *table;
     int32_t end;
     int32_t up;
+    int32_t one;
     int bits;
 } hiss_way_t;
 
 static hiss_way_t hiss_way(const int16_t *table, int32_t end, int m, int frac)
 {
+    const int bits = frac > m ? frac - m : 0;
     const hiss_way_t way = {table, end * (INT32_C(1) << frac), INT32_C(1) << (frac < m ? m - frac : 0),
-                            frac > m ? frac - m : 0};
+                            INT32_C(1) << bits, bits};
     return way;
 }
 
-/* T(v): entry i and, by the bits below, its way to entry i + 1; past the end the last one. */
-static inline int32_t hiss_interpolated(const int16_t *table, int32_t end, int32_t up, int bits, int32_t v)
+/* T(v) 2^bits + more: entry i and, by the bits below, its way to entry i + 1; past the end the last one. */
+static inline int32_t hiss_interpolated(const hiss_way_t *way, int32_t v, int32_t more)
 {
-    const int32_t place = (v < end ? v : end) * up;
-    const int16_t *const entry = table + hiss_asr(place, bits);
-    const int32_t low = HISS_I16(entry);
-    const int32_t slope = HISS_I16(entry + 1) - low;
-    const int32_t one = INT32_C(1) << bits;
-    return low + hiss_asr(slope * (place & (one - 1)) + (one >> 1), bits);
+    const int32_t place = (v < way->end ? v : way->end) * way->up;
+    const int32_t i = hiss_asr(place, way->bits);
+    const int32_t part = place - i * way->one;
+#if defined(HISS_DSP)
+    const int32_t shares = (int32_t)(((uint32_t)part << 16) + (uint32_t)(way->one - part)); /* of entries i, i + 1 */
+    return hiss_signed(hiss_smlad(hiss_word(way->table + i), shares, (uint32_t)more));
+#else
+    const int32_t low = HISS_I16(way->table + i);
+    const int32_t slope = HISS_I16(way->table + i + 1) - low;
+    return low * way->one + slope * part + more;
+#endif
 }
 
-/* y = max(x, 0) + T(|x|), max(x, 0) times 2^line */
+/* y = max(x, 0) + T(|x|), max(x, 0) times 2^line.  Two floors in turn are one. */
 static HISS_APART void hiss_even(int16_t *y, const int16_t *x, hiss_way_t way, int line, int shift, size_t n)
 {
     const hiss_way_t w = way;
-    const int32_t half = (INT32_C(1) << shift) >> 1;
+    const int down = shift + w.bits;
+    const int32_t half = (w.one >> 1) + ((INT32_C(1) << shift) >> 1) * w.one;
+    const int32_t up = INT32_C(1) << (line + w.bits);
     for (; n > 0; --n, ++x, ++y) {
-        const int32_t u = *x;
-        const int32_t rest = hiss_interpolated(w.table, w.end, w.up, w.bits, hiss_abs32(u)) + half;
-        *y = hiss_saturated(hiss_asr((u & ~hiss_asr(u, 31)) * (INT32_C(1) << line) + rest, shift));
+        const int32_t u = hiss_opaque(*x);
+        const int32_t rest = hiss_interpolated(&w, hiss_abs32(u), half);
+        *y = hiss_saturated(hiss_asr((u & ~hiss_asr(u, 31)) * up + rest, down));
     }
 }
 
@@ -1104,10 +1249,12 @@ static HISS_APART void hiss_odd(int16_t *y, const int16_t *x, hiss_way_t way, in
 {
     const hiss_way_t w = way;
     const int32_t middle = centre + ((INT32_C(1) << shift) >> 1);
+    const int32_t half = w.one >> 1;
     for (; n > 0; --n, ++x, ++y) {
-        const int32_t u = *x;
-        const int32_t rest = hiss_interpolated(w.table, w.end, w.up, w.bits, hiss_abs32(u));
-        *y = hiss_saturated(hiss_asr(u < 0 ? middle - rest : middle + rest, shift));
+        const int32_t u = hiss_opaque(*x);
+        const int32_t rest = hiss_asr(hiss_interpolated(&w, hiss_abs32(u), half), w.bits);
+        const int32_t sign = hiss_asr(u, 31);
+        *y = hiss_saturated(hiss_asr((rest ^ sign) - sign + middle, shift));
     }
 }
 
@@ -1183,16 +1330,18 @@ static int32_t hiss_rsqrt_s64(uint64_t p, int *exponent)
 }
 
 /* |v| < 2^s, so v goes up to 31 bits before its product with the root. */
-static void hiss_norm(int16_t *y, const int16_t *x, int32_t times, int32_t sum, int64_t power, const int16_t *gain,
+static void hiss_norm(int16_t *y, const int16_t *x, uint32_t times, uint32_t sum, int64_t power, const int16_t *gain,
                       const int32_t *bias, int shift, size_t n)
 {
     int s;
     const int32_t root = (hiss_rsqrt_s64((uint64_t)power, &s) + 16384) >> 15;
-    const int32_t up = INT32_C(1) << (31 - s);
     const int32_t r = root < INT16_MAX ? root : INT16_MAX;
+    times <<= 31 - s;
+    sum <<= 31 - s;
     for (; n > 0; --n, ++x, ++y, ++gain, ++bias) {
-        const int32_t w = hiss_product((times * *x - sum) * up, r);
-        *y = hiss_floored((uint32_t)hiss_product(w, HISS_I16(gain)) + (uint32_t)HISS_I32(bias), shift);
+        const int32_t u = *x;
+        const int32_t w = hiss_product(hiss_signed(times * (uint32_t)u - sum), r);
+        *y = hiss_floored(hiss_product_sum(w, HISS_I16(gain), (uint32_t)HISS_I32(bias)), shift);
     }
 }
 
@@ -1223,7 +1372,7 @@ void hiss_norm_layer_s16(int16_t *y, const int16_t *x, const int16_t *gain, cons
     int32_t sum;
     const int64_t squares = hiss_squares(x, n, &sum);
     const int64_t power = (int64_t)n * ((int64_t)n * squares - (int64_t)sum * sum); /* sum of (n x - sum)^2 */
-    hiss_norm(y, x, (int32_t)n, sum, power + eps, gain, bias, shift, n);
+    hiss_norm(y, x, (uint32_t)n, (uint32_t)sum, power + eps, gain, bias, shift, n);
 }
 
 void hiss_norm_rms_s16(int16_t *y, const int16_t *x, const int16_t *gain, const int32_t *bias, int64_t eps, int shift,
@@ -1231,7 +1380,7 @@ void hiss_norm_rms_s16(int16_t *y, const int16_t *x, const int16_t *gain, const 
 {
     int32_t sum; /* not needed */
     const int64_t squares = hiss_squares(x, n, &sum);
-    hiss_norm(y, x, 1, 0, squares + eps, gain, bias, shift, n);
+    hiss_norm(y, x, 1U, 0U, squares + eps, gain, bias, shift, n);
 }
 
 /* ---- Selective ---- */

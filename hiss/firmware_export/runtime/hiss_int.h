@@ -29,39 +29,33 @@ void hiss_input_s16(int16_t *z, const int16_t *x, const int32_t *mean, const int
 void hiss_input_s32(int16_t *z, const int32_t *x, const int32_t *mean, const int32_t *offset, const int32_t *lo,
                     const int32_t *hi, const int8_t *shift, size_t n);
 
-/* One term W x of a sum; a kernel leaves `weight` behind the rows that it has read.   W: (rows, columns), four rows and two columns at a time: s8 as 00 10 01 11 20 30 21 31,
-   s16 as 00 01 10 11 20 21 30 31; of an odd last column the four rows; rows that make no four one by one, as wide. */
-typedef struct {
-    const int8_t *weight;
-    const int16_t *x;
-    size_t columns;
-} hiss_term_s8_t;
-typedef struct {
-    const int16_t *weight;
-    const int16_t *x;
-    size_t columns;
-} hiss_term_s16_t;
-
-/* Affine.  y = (bias + sum_i W_i x_i) >> shift, a shift a row; the bias holds the half that rounds.
+/* Affine.  y = (bias + W x) >> shift, a shift a row; the bias holds the half that rounds. A sum of terms is one term:
+   their columns and their x, one after the other.
+   W: (rows, columns), four rows and two columns at a time: s8 as 00 10 01 11 20 30 21 31, s16 as 00 01 10 11 20 21 30 31;
+   of an odd last column the four rows; rows that make no four one by one, as wide: all of it.
    wide: a sum may need more than 32 bits. */
-void hiss_affine_s8(int16_t *y, hiss_term_s8_t *terms, size_t n_terms, const int32_t *bias, const int8_t *shift,
-                    size_t rows);
-void hiss_affine_s16(int16_t *y, hiss_term_s16_t *terms, size_t n_terms, const int32_t *bias, const int8_t *shift,
-                     size_t rows);
-void hiss_affine_wide_s16(int16_t *y, hiss_term_s16_t *terms, size_t n_terms, const int64_t *bias,
+void hiss_affine_s8(int16_t *y, const int8_t *w, const int16_t *x, size_t columns, const int32_t *bias,
+                    const int8_t *shift, size_t rows);
+void hiss_affine_s16(int16_t *y, const int16_t *w, const int16_t *x, size_t columns, const int32_t *bias,
+                     const int8_t *shift, size_t rows);
+void hiss_affine_wide_s16(int16_t *y, const int16_t *w, const int16_t *x, size_t columns, const int64_t *bias,
                           const int8_t *shift, size_t rows);
 
 /* Diagonal.  h <- h - d h + u,  d = 1 - a;   y = Re(sum c h) + feed u.   d, c, h: (H, N) complex as pairs (re, im), of c
-   (re, -im). `shifts`: of the products d h, one a mode (each = 1) or one a channel (each = 0). `drive`: the shift of u.
+   (re, -im). `shifts`: of the products d h, one a mode. `drive`: the shift of u.
    s32: |h| < 2^28; of 8 h d the low 16 bits are dropped, d h rounds down, so shifts are 13 less than what they say; one
    drive a channel; a product with c drops the low 16 bits. s16: d h rounds; one drive a mode. */
-void hiss_diagonal_step_s32(int32_t *h, const int16_t *d, const int8_t *shifts, size_t each, const int8_t *drive,
+void hiss_diagonal_step_s32(int32_t *h, const int16_t *d, const int8_t *shifts, const int8_t *drive,
                             const int16_t *u, size_t channels, size_t modes);
 void hiss_diagonal_read_s32_s8(int16_t *y, const int32_t *h, const int8_t *c, const int16_t *feed, const int8_t *shift,
                                const int16_t *u, size_t channels, size_t modes);
 void hiss_diagonal_read_s32_s16(int16_t *y, const int32_t *h, const int16_t *c, const int16_t *feed,
                                 const int8_t *shift, const int16_t *u, size_t channels, size_t modes);
-void hiss_diagonal_step_s16(int16_t *h, const int16_t *d, const int8_t *shifts, size_t each, const int8_t *drive,
+/* both in one pass */
+void hiss_diagonal_s32_s16(int16_t *y, int32_t *h, const int16_t *d, const int8_t *shifts,
+                           const int8_t *drive, const int16_t *c, const int16_t *feed, const int8_t *shift,
+                           const int16_t *u, size_t channels, size_t modes);
+void hiss_diagonal_step_s16(int16_t *h, const int16_t *d, const int8_t *shifts, const int8_t *drive,
                             const int16_t *u, size_t channels, size_t modes);
 void hiss_diagonal_read_s16_s8(int16_t *y, const int16_t *h, const int8_t *c, const int16_t *feed, const int8_t *shift,
                                const int16_t *u, size_t channels, size_t modes);
