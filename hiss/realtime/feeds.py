@@ -6,16 +6,21 @@ No items is a tick, so that whoever reads can look at signals and time-outs.
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+from hiss.realtime.devices.csv import CsvDecoder
 from hiss.realtime.framing import Counts, Decoder, Event, Frame
-from hiss.realtime.sources import TICK_S, Source
+from hiss.realtime.sources import REPLUGGED, TICK_S, Source
 from hiss.recording import Channel, Recording
 
 Items = Sequence[Frame | Event]
 HEAD = 512  # bytes kept to explain a stream that gives no frames
+LONGEST_OPENING = 1 << 16  # bytes
+COUNTED = tuple(field.name for field in dataclasses.fields(Counts))
 
 
 class Feed(Protocol):
@@ -43,38 +48,134 @@ class Feed(Protocol):
 
 
 class DecodedFeed:
-    """The bytes of a source, decoded."""
+    """The bytes of a source, decoded.
 
-    def __init__(self, source: Source, decoder: Decoder):
+    renew: makes the decoder anew for a port that came back: half a frame from before must not meet half a frame of
+    now. A text stream that named its columns at its start need not name them again.
+    """
+
+    def __init__(self, source: Source, decoder: Decoder, renew: Callable[[], Decoder] | None = None):
         self.name = source.name
         self.ends = source.ends
         self.head = b""
         self.source = source
         self.decoder = decoder
-
-    @property
-    def counts(self) -> Counts:
-        """What happened to the bytes."""
-        return self.decoder.counts
+        self.counts = decoder.counts  # one object from the start to the end, whatever decoders come
+        self._renew = renew
+        self._counted = decoder.counts
+        self._opening = _Opening(isinstance(decoder, CsvDecoder))
+        self._torn_line = False
 
     @property
     def channels(self) -> tuple[Channel, ...]:
         """The decoder's channels."""
         return self.decoder.channels
 
+    @property
+    def wall_ns(self) -> int | None:
+        """See `recorded_wall_ns`."""
+        return getattr(self.source, "wall_ns", None)
+
+    @property
+    def opening(self) -> bytes:
+        """What a text stream said before its first frame, as whole lines: a decoder that reads it knows the columns."""
+        return self._opening.data
+
+    @property
+    def pending(self) -> int:
+        """Bytes that wait for the rest of their frame."""
+        return self.decoder.pending
+
     def __enter__(self) -> DecodedFeed:
         self.source.__enter__()
+        if opening := getattr(self.source, "opening", b""):
+            self._take_opening(opening)
         return self
 
     def __exit__(self, *error: object) -> None:
         self.source.__exit__(*error)
 
     def __iter__(self) -> Iterator[tuple[int, Items]]:
-        feed = self.decoder.feed
         for arrival_ns, data in self.source:
-            if len(self.head) < HEAD:
-                self.head += data[: HEAD - len(self.head)]
-            yield arrival_ns, feed(data) if data else ()
+            if isinstance(data, Event):
+                if data.kind == REPLUGGED:
+                    self._begin_again()
+                yield arrival_ns, (data,)
+            else:
+                yield arrival_ns, self._decode(data) if data else ()
+
+    def _decode(self, data: bytes) -> Items:
+        if len(self.head) < HEAD:
+            self.head += data[: HEAD - len(self.head)]
+        if self._torn_line:
+            data = self._after_torn_line(data)
+        items = self.decoder.feed(data)
+        if self.decoder.counts is not self.counts:
+            self._count()
+        if self._opening.wanted:
+            self._opening.take(data, self.counts.frames)
+        return items
+
+    def _begin_again(self) -> None:
+        if self._renew is None:
+            return
+        self.counts.skipped += self.decoder.pending
+        channels = self.decoder.channels
+        self.decoder = self._renew()
+        self._counted = dataclasses.replace(self.decoder.counts)
+        self._opening.wanted = False
+        if self._opening.text and channels:
+            self._take_opening(self.opening)
+            self._torn_line = True
+
+    def _take_opening(self, opening: bytes) -> None:
+        """Let the decoder learn the columns; what it finds has been counted before."""
+        self.decoder.feed(opening)
+        self._opening.data, self._opening.wanted = opening, False
+        if self.decoder.counts is self.counts:
+            for name in COUNTED:
+                setattr(self.counts, name, 0)
+        self._counted = dataclasses.replace(self.decoder.counts)
+
+    def _after_torn_line(self, data: bytes) -> bytes:
+        torn, end, rest = data.partition(b"\n")
+        self._torn_line = not end
+        lost = len(torn) + len(end)
+        self.counts.bytes += lost
+        self.counts.skipped += lost
+        return rest
+
+    def _count(self) -> None:
+        """Add what the decoder of now has counted since it was looked at."""
+        for name in COUNTED:
+            now = getattr(self.decoder.counts, name)
+            setattr(self.counts, name, getattr(self.counts, name) + now - getattr(self._counted, name))
+            setattr(self._counted, name, now)
+
+
+@dataclass(slots=True)
+class _Opening:
+    """The lines of a text stream until the one that gave the first frame."""
+
+    text: bool
+    data: bytes = b""
+    wanted: bool = True
+
+    def __post_init__(self) -> None:
+        self.wanted = self.text
+
+    def take(self, data: bytes, frames: int) -> None:
+        """Keep the bytes, until frames have come; then whole lines stay."""
+        self.data += data
+        if frames or len(self.data) > LONGEST_OPENING:
+            self.wanted = False
+            self.data = self.data[: self.data.rfind(b"\n") + 1]
+
+
+def recorded_wall_ns(feed: Feed) -> int | None:
+    """Of a replayed log: the wall clock's lead over its stamps. None: the stamps are of this host and of now."""
+    wall_ns: int | None = getattr(feed, "wall_ns", None)
+    return wall_ns
 
 
 class RecordingFeed:

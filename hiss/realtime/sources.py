@@ -1,7 +1,8 @@
 """Where bytes come from. A source is a context manager and iterates (t_mono_ns, bytes), stamped behind the read.
 
-Empty bytes are a tick: nothing came for TICK_S, so that whoever reads can look at signals and time-outs. The iteration
-ends at the end of the data; a device that goes away is a DeviceLostError.
+Empty bytes are a tick: nothing came for TICK_S, so that whoever reads can look at signals and time-outs. In place of
+bytes an event may come: the port went away (UNPLUGGED), or came back (REPLUGGED). The iteration ends at the end of the
+data; a device that goes away for good is a DeviceLostError.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from hiss.errors import DeviceLostError, FormatError, PortError
-from hiss.realtime.serial_port import open_port
+from hiss.realtime.framing import Event
+from hiss.realtime.serial_port import find_again, find_port, open_port, usb_identity
 
+UNPLUGGED, REPLUGGED = "unplugged", "replugged"
 TICK_S = 0.1
 CHUNK = 65536  # bytes at most in one read: all that waits
 
@@ -31,29 +34,62 @@ class Source(Protocol):
 
     def __exit__(self, *error: object) -> None: ...
 
-    def __iter__(self) -> Iterator[tuple[int, bytes]]: ...
+    def __iter__(self) -> Iterator[tuple[int, bytes | Event]]: ...
+
+
+class Returning(Source, Protocol):
+    """A source whose device can go away and come back."""
+
+    @property
+    def may_return(self) -> bool:
+        """Whether the same device can be known again."""
+        ...
+
+    def reopen(self) -> None:
+        """Open the same device again. Raises PortError while it is not there."""
+        ...
 
 
 class SerialSource:
-    """A serial port, read as soon as bytes are there. Opens only the port it is given. Raises PortError."""
+    """A serial port, read as soon as bytes are there. Opens only the port it is given. Raises PortError.
+
+    text: a path; usb:VID:PID[:SERIAL] in hex; or a pattern such as /dev/ttyACM*, which must fit one port.
+    """
 
     torn_start = True
     ends = False
 
-    def __init__(self, path: str, baud: int = 115200):
-        self.name = path
+    def __init__(self, text: str, baud: int = 115200):
+        self.name = text
         self.baud = baud
+        self.path = text
+        self._who = ""  # vid:pid:serial number of a USB device
         self._port: Any = None
 
     def __enter__(self) -> SerialSource:
-        self._port = open_port(self.name, self.baud)
+        self.path = find_port(self.name)
+        self._who = usb_identity(self.path)
+        self._port = open_port(self.path, self.baud)
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._port.close()
+        if self._port is not None:
+            self._port.close()
+            self._port = None
+
+    @property
+    def may_return(self) -> bool:
+        """Whether the same device can be known again: a pseudo-terminal's number may be another program's by then."""
+        return not self.path.startswith("/dev/pts/")
+
+    def reopen(self) -> None:
+        """Open the same device again, wherever it is now. Raises PortError while it is not there."""
+        self.__exit__()
+        self.path = find_again(self.name, self.path, self._who)
+        self._port = open_port(self.path, self.baud)
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
-        yield from _descriptor(self._port.fileno()) if os.name == "posix" else self._waiting()
+        yield from descriptor_chunks(self._port.fileno()) if os.name == "posix" else self._waiting()
         raise DeviceLostError(f"{self.name} went away: unplugged, or the program behind it ended")
 
     def _waiting(self) -> Iterator[tuple[int, bytes]]:
@@ -90,7 +126,7 @@ class FileSource:
         os.close(self._fd)
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
-        return _descriptor(self._fd)
+        return descriptor_chunks(self._fd)
 
 
 class CallableSource:
@@ -116,13 +152,82 @@ class CallableSource:
             yield time.monotonic_ns(), data
 
 
-def make_source(text: str, baud: int = 115200) -> Source:
-    """A source of a text: a port's path, file:PATH, or py:MODULE:FUNCTION. Raises PortError, ValueError."""
-    if text.startswith("file:"):
-        return FileSource(text.removeprefix("file:"))
-    if text.startswith("py:"):
-        return CallableSource(_function(text.removeprefix("py:")), text)
-    return SerialSource(text, baud)
+def make_source(text: str, baud: int = 115200, patience_s: float = 0.0) -> Source:
+    """A source of a text. Raises PortError, RecordingError, ValueError.
+
+    a port's path, usb:VID:PID[:SERIAL], or a pattern of paths
+    tcp:HOST:PORT, udp:[HOST:]PORT            a connection; datagrams that arrive here
+    file:PATH, file:LOG?speed=N               raw bytes; a raw log at N times the recorded speed (else at once)
+    fake:DEVICE[?rate=HZ&drop=PART]           a board that is not there
+    py:MODULE:FUNCTION                        a Python function
+
+    patience_s: so long a port or connection that went away is waited for.
+    """
+    scheme, colon, rest = text.partition(":")
+    if colon and scheme in _MAKERS:
+        return _MAKERS[scheme](rest.removeprefix("//"), patience_s)
+    return _patient(SerialSource(text, baud), patience_s)
+
+
+def _file(rest: str, patience_s: float) -> Source:
+    from hiss.realtime.log_source import LogSource, is_log
+
+    path, _, speed = rest.partition("?speed=")
+    if is_log(path):
+        return LogSource(path, parse_speed(speed or "max"))
+    if speed:
+        raise ValueError(f"file:{rest}: raw bytes have no times; only a raw log (hiss record) has a speed")
+    return FileSource(path)
+
+
+def _tcp(rest: str, patience_s: float) -> Source:
+    from hiss.realtime.net_sources import TcpSource
+
+    return _patient(TcpSource(rest), patience_s)
+
+
+def _udp(rest: str, patience_s: float) -> Source:
+    from hiss.realtime.net_sources import UdpSource
+
+    return UdpSource(rest)
+
+
+def _fake(rest: str, patience_s: float) -> Source:
+    from hiss.realtime.fake_source import FakeSource
+
+    return FakeSource(rest)
+
+
+def _python(rest: str, patience_s: float) -> Source:
+    return CallableSource(_function(rest), f"py:{rest}")
+
+
+def _patient(source: Returning, patience_s: float) -> Source:
+    from hiss.realtime.replug import PatientSource
+
+    return PatientSource(source, patience_s) if patience_s > 0 else source
+
+
+_MAKERS: dict[str, Callable[[str, float], Source]] = {
+    "file": _file,
+    "tcp": _tcp,
+    "udp": _udp,
+    "fake": _fake,
+    "py": _python,
+}
+
+
+def parse_speed(text: str) -> float | None:
+    """max (None), or a number above 0. Raises ValueError."""
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise ValueError(f"speed {text}: it is max, or a number above 0 (1 = as recorded)")
+    return speed
 
 
 def _function(text: str) -> Callable[[], bytes | None]:
@@ -134,7 +239,7 @@ def _function(text: str) -> Callable[[], bytes | None]:
     return function
 
 
-def _descriptor(fd: int) -> Iterator[tuple[int, bytes]]:
+def descriptor_chunks(fd: int) -> Iterator[tuple[int, bytes]]:
     """Chunks of a descriptor until its end; a device that vanished ends too (EIO on Linux, or an empty read)."""
     while True:
         try:
