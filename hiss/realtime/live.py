@@ -53,7 +53,7 @@ class Loop:
         self.stepper = stepper
         self.sinks = list(sinks)
         self.limits = limits
-        self.summary = Summary(feed.name, feed.counts)
+        self.summary = Summary(feed.name, feed.counts, sinks=self.sinks)
         self._rate_hz = stepper.program.rate_hz if stepper else 1.0
         self._gap_s = limits.gap_s or (GAP_SAMPLES / self._rate_hz if stepper else 1.0)
         self._timeline = Timeline(own_time=feed.ends)
@@ -67,6 +67,7 @@ class Loop:
         """Until the feed ends, the duration is over, or stop() is true. Raises StreamError, and what a sink raises."""
         with contextlib.ExitStack() as stack, _frozen_collector():
             for sink in self.sinks:
+                sink.watch(self.summary)
                 stack.enter_context(sink)
             stack.enter_context(self.feed)
             self._say_hello()
@@ -77,6 +78,8 @@ class Loop:
                         self._frame(item, arrival_ns)
                     else:
                         self._event(item)
+                for sink in self.sinks:
+                    sink.tick(arrival_ns)
                 if stop() or self._over(arrival_ns):
                     break
                 self._watch(arrival_ns, started_ns)
@@ -90,6 +93,7 @@ class Loop:
         else:
             self._begin()
         self._last_arrival_ns = arrival_ns
+        self.summary.queue_age.add(time.monotonic_ns() - arrival_ns)
         if not self._placed(frame, arrival_ns):
             return
         for sink in self.sinks:

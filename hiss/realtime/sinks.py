@@ -10,14 +10,18 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy.typing as npt
 
 from hiss.errors import HissError
 from hiss.program import Port
+from hiss.realtime.drain import Drain, descriptor_writer
 from hiss.realtime.framing import F32, Event
 from hiss.recording import Channel
+
+if TYPE_CHECKING:
+    from hiss.realtime.summary import Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,13 @@ class Estimate:
 
 
 class Sink:
-    """Takes what the loop gives; a subclass overrides what it is interested in."""
+    """Takes what the loop gives; a subclass overrides what it is interested in.
+
+    name: what a summary calls it;  unsent: messages dropped because the reader was slow
+    """
+
+    name = ""
+    unsent = 0
 
     def __enter__(self) -> Sink:
         return self
@@ -58,26 +68,67 @@ class Sink:
     def event(self, event: Event) -> None:
         """Something happened."""
 
+    def watch(self, summary: Summary) -> None:
+        """Before anything else: the loop's numbers, which grow while it runs."""
 
-class JsonLines(Sink):
-    """One JSON object per estimate and line: {"t", "seq", "y": {name: value}, "lat_us"}, "flags" where there are any.
+    def tick(self, now_ns: int) -> None:
+        """Behind each chunk of bytes, and at least every 0.1 s without any; now_ns is monotonic."""
 
-    A value that is not finite is null. Every line is flushed, so that a reader has it at once.
+
+class JsonText:
+    """An estimate as a line of JSON: {"t", "seq", "y": {name: value}, "lat_us"}, "flags" where there are any.
+
+    A value that is not finite is null.
     """
 
-    def __init__(self, stream: TextIO, outputs: Sequence[Port]):
-        self.stream = stream
+    def __init__(self, outputs: Sequence[Port]):
         self.names = [json.dumps(port.name) for port in outputs]
 
-    def estimate(self, estimate: Estimate) -> None:
-        """Write the line."""
+    def __call__(self, estimate: Estimate) -> str:
+        """The line, with its end."""
         values = ",".join(f"{name}:{_number(y)}" for name, y in zip(self.names, estimate.y.tolist(), strict=True))
         flags = f',"flags":{json.dumps(estimate.flags)}' if estimate.flags else ""
         latency_us = estimate.latency_ns / 1e3
-        self.stream.write(
-            f'{{"t":{estimate.t:.6f},"seq":{estimate.seq},"y":{{{values}}},"lat_us":{latency_us:.1f}{flags}}}\n'
-        )
+        return f'{{"t":{estimate.t:.6f},"seq":{estimate.seq},"y":{{{values}}},"lat_us":{latency_us:.1f}{flags}}}\n'
+
+
+class JsonLines(Sink):
+    """A line of JSON per estimate, flushed, so that a reader has it at once. A slow reader is waited for."""
+
+    def __init__(self, stream: TextIO, outputs: Sequence[Port]):
+        self.stream = stream
+        self.text = JsonText(outputs)
+
+    def estimate(self, estimate: Estimate) -> None:
+        """Write the line."""
+        self.stream.write(self.text(estimate))
         self.stream.flush()
+
+
+class LiveJsonLines(Sink):
+    """The same lines to a descriptor whose reader is never waited for: the oldest are dropped."""
+
+    name = "json lines"
+
+    def __init__(self, fd: int, outputs: Sequence[Port]):
+        self.text = JsonText(outputs)
+        self._drain = Drain(descriptor_writer(fd))
+
+    @property
+    def unsent(self) -> int:  # type: ignore[override]
+        """Lines dropped."""
+        return self._drain.dropped
+
+    def __exit__(self, *error: object) -> None:
+        self._drain.close()
+
+    def estimate(self, estimate: Estimate) -> None:
+        """Queue the line, and send what the reader takes."""
+        self._drain.put(self.text(estimate).encode())
+
+    def tick(self, now_ns: int) -> None:
+        """Send what the reader takes."""
+        self._drain.push()
 
 
 class CsvOut(Sink):

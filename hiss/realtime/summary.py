@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hiss.realtime.bins import LogBins
 from hiss.realtime.framing import Counts
+from hiss.realtime.sinks import Sink
 
 
 @dataclass(slots=True)
@@ -14,6 +16,7 @@ class Summary:
     """Grows while the loop runs; complete at any moment.
 
     service: from the read of a frame's bytes until it was stepped and all sinks had it
+    queue_age: from that read until its turn: how old a frame had grown behind those of its chunk
     inter_arrival: between the reads of successive frames; those of one chunk count 0
     """
 
@@ -27,11 +30,18 @@ class Summary:
     dropped: dict[str, int] = field(default_factory=dict)  # frames not fed, by reason
     restarts: int = 0
     service: LogBins = field(default_factory=LogBins)
+    queue_age: LogBins = field(default_factory=LogBins)
     inter_arrival: LogBins = field(default_factory=LogBins)
+    sinks: Sequence[Sink] = ()  # in the order in which they are served
 
     def drop(self, reason: str) -> None:
         """Count a frame that was not fed."""
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+    @property
+    def unsent(self) -> dict[str, int]:
+        """Messages that slow sinks did not take, by sink."""
+        return {sink.name: sink.unsent for sink in self.sinks if sink.unsent}
 
     @property
     def rate_hz(self) -> float:
@@ -55,7 +65,9 @@ class Summary:
             "bytes_skipped": self.counts.skipped,
             "resyncs": self.counts.resyncs,
             "malformed": self.counts.malformed,
+            "unsent": self.unsent,
             "service": self.service.as_dict(),
+            "queue_age": self.queue_age.as_dict(),
             "inter_arrival": self.inter_arrival.as_dict(),
         }
 
@@ -69,8 +81,11 @@ class Summary:
             f"lost      dropped {dropped} · resyncs {s.counts.resyncs} · bytes skipped {s.counts.skipped} · "
             f"malformed {s.counts.malformed} · gaps {gaps}" + (f" · restarts {s.restarts}" if s.restarts else ""),
             f"service   {_quantiles(s.service)}   read to sink",
+            f"queue     {_quantiles(s.queue_age)}   read to its turn",
             f"arrival   {_quantiles(s.inter_arrival)}   between frames",
         ]
+        if s.unsent:
+            lines.insert(2, "unsent    " + ", ".join(f"{n} to {name}" for name, n in s.unsent.items()))
         return "\n".join(lines)
 
 
