@@ -129,6 +129,8 @@ def _check_related(program: Program, formats: Formats) -> None:
                 read = int(formats[op.input]["out"].frac_bits[0])
                 least, most = TABLES[op.function]
                 _expect(least <= read <= most, f"{op.out}: {op.function} reads {read} frac_bits")
+                made = int(own["out"].frac_bits[0])
+                _expect(op.function == "exp" or made >= 0, f"{op.out}: {op.function} makes {made} frac_bits")
             case o.Norm():
                 _expect(np.ptp(own["gain"].frac_bits) == 0, f"{op.out}: its gains have different formats")
             case o.Diagonal():

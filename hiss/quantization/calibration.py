@@ -86,6 +86,8 @@ def value_formats(program: Program, observed: Observed, most: Mapping[str, int])
         if isinstance(op, o.Map) and op.function in TABLES:  # larger than what a table reads: saturated
             held = formats[op.input]["out"]
             formats[op.input]["out"] = Format(16, np.clip(held.frac_bits, *TABLES[op.function]))
+            if op.function != "exp":  # nor is what it makes larger
+                formats[op.out]["out"] = Format(16, np.maximum(formats[op.out]["out"].frac_bits, 0))
     _share_formats_of_delays(program, formats)
     return formats
 

@@ -1197,62 +1197,43 @@ static const uint16_t hiss_rsqrt_table[48] HISS_TABLE = {
     34274, 33985, 33703, 33427, 33159, 32897,
 };
 /* end of tables */
-/* How v = |x| finds its place in a table: cut at `end`, times `up`, and `bits` below an entry; one: 2^bits. */
-typedef struct {
-    const int16_t *table;
-    int32_t end;
-    int32_t up;
-    int32_t one;
-    int bits;
-} hiss_way_t;
-
-static hiss_way_t hiss_way(const int16_t *table, int32_t end, int m, int frac)
+/* T(|u|) + (more - 2^13) 2^-14: |u| is cut at `end` and goes up to 2^14 an entry; past the last entry, the last one. */
+static inline int32_t hiss_interpolated(const int16_t *table, int32_t end, int up, int32_t u, int32_t more)
 {
-    const int bits = frac > m ? frac - m : 0;
-    const hiss_way_t way = {table, end * (INT32_C(1) << frac), INT32_C(1) << (frac < m ? m - frac : 0),
-                            INT32_C(1) << bits, bits};
-    return way;
-}
-
-/* T(v) 2^bits + more: entry i and, by the bits below, its way to entry i + 1; past the end the last one. */
-static inline int32_t hiss_interpolated(const hiss_way_t *way, int32_t v, int32_t more)
-{
-    const int32_t place = (v < way->end ? v : way->end) * way->up;
-    const int32_t i = hiss_asr(place, way->bits);
-    const int32_t part = place - i * way->one;
+    const int32_t v = hiss_abs32(u);
+    const int32_t place = hiss_signed((uint32_t)(v < end ? v : end) << up);
+    const int16_t *const entry = table + hiss_asr(place, 14);
+    const int32_t part = place & 0x3fff;
 #if defined(HISS_DSP)
-    const int32_t shares = (int32_t)(((uint32_t)part << 16) + (uint32_t)(way->one - part)); /* of entries i, i + 1 */
-    return hiss_signed(hiss_smlad(hiss_word(way->table + i), shares, (uint32_t)more));
+    const int32_t shares = part * 0xffff + 0x4000; /* low half: of this entry, 2^14 - part; high half: of the next, part */
+    return hiss_asr(hiss_signed(hiss_smlad(hiss_word(entry), shares, (uint32_t)more)), 14);
 #else
-    const int32_t low = HISS_I16(way->table + i);
-    const int32_t slope = HISS_I16(way->table + i + 1) - low;
-    return low * way->one + slope * part + more;
+    const int32_t low = HISS_I16(entry);
+    return hiss_asr(low * 0x4000 + (HISS_I16(entry + 1) - low) * part + more, 14);
 #endif
 }
 
-/* y = max(x, 0) + T(|x|), max(x, 0) times 2^line.  Two floors in turn are one. */
-static HISS_APART void hiss_even(int16_t *y, const int16_t *x, hiss_way_t way, int line, int shift, size_t n)
+/* y = max(x, 0) + T(|x|), max(x, 0) times 2^line */
+static HISS_APART void hiss_even(int16_t *y, const int16_t *x, size_t n, int line, int shift, const int16_t *table,
+                                 int32_t end, int up)
 {
-    const hiss_way_t w = way;
-    const int down = shift + w.bits;
-    const int32_t half = (w.one >> 1) + ((INT32_C(1) << shift) >> 1) * w.one;
-    const int32_t up = INT32_C(1) << (line + w.bits);
+    const int32_t more = 0x2000 + ((INT32_C(0x4000) << shift) >> 1 & ~INT32_C(0x3fff));
+    const int32_t times = INT32_C(1) << line;
     for (; n > 0; --n, ++x, ++y) {
         const int32_t u = hiss_opaque(*x);
-        const int32_t rest = hiss_interpolated(&w, hiss_abs32(u), half);
-        *y = hiss_saturated(hiss_asr((u & ~hiss_asr(u, 31)) * up + rest, down));
+        const int32_t rest = hiss_interpolated(table, end, up, u, more);
+        *y = hiss_saturated(hiss_asr((u & ~hiss_asr(u, 31)) * times + rest, shift));
     }
 }
 
 /* y = centre + sign(x) T(|x|) */
-static HISS_APART void hiss_odd(int16_t *y, const int16_t *x, hiss_way_t way, int32_t centre, int shift, size_t n)
+static HISS_APART void hiss_odd(int16_t *y, const int16_t *x, size_t n, int32_t centre, int shift,
+                                const int16_t *table, int32_t end, int up)
 {
-    const hiss_way_t w = way;
     const int32_t middle = centre + ((INT32_C(1) << shift) >> 1);
-    const int32_t half = w.one >> 1;
     for (; n > 0; --n, ++x, ++y) {
         const int32_t u = hiss_opaque(*x);
-        const int32_t rest = hiss_asr(hiss_interpolated(&w, hiss_abs32(u), half), w.bits);
+        const int32_t rest = hiss_interpolated(table, end, up, u, 0x2000);
         const int32_t sign = hiss_asr(u, 31);
         *y = hiss_saturated(hiss_asr((rest ^ sign) - sign + middle, shift));
     }
@@ -1262,27 +1243,27 @@ static HISS_APART void hiss_odd(int16_t *y, const int16_t *x, hiss_way_t way, in
 
 void hiss_gelu_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n)
 {
-    hiss_even(y, x, hiss_way(hiss_gelu_table, HISS_GELU_END, HISS_GELU_LOG2, frac), 15 - frac, 15 - out, n);
+    hiss_even(y, x, n, 15 - frac, 15 - out, hiss_gelu_table, INT32_C(HISS_GELU_END) << frac, HISS_GELU_LOG2 + 14 - frac);
 }
 
 void hiss_silu_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n)
 {
-    hiss_even(y, x, hiss_way(hiss_silu_table, HISS_SILU_END, HISS_SILU_LOG2, frac), 15 - frac, 15 - out, n);
+    hiss_even(y, x, n, 15 - frac, 15 - out, hiss_silu_table, INT32_C(HISS_SILU_END) << frac, HISS_SILU_LOG2 + 14 - frac);
 }
 
 void hiss_softplus_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n)
 {
-    hiss_even(y, x, hiss_way(hiss_softplus_table, HISS_SOFTPLUS_END, HISS_SOFTPLUS_LOG2, frac), 15 - frac, 15 - out, n);
+    hiss_even(y, x, n, 15 - frac, 15 - out, hiss_softplus_table, INT32_C(HISS_SOFTPLUS_END) << frac, HISS_SOFTPLUS_LOG2 + 14 - frac);
 }
 
 void hiss_sigmoid_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n)
 {
-    hiss_odd(y, x, hiss_way(hiss_sigmoid_table, HISS_SIGMOID_END, HISS_SIGMOID_LOG2, frac), INT32_C(1) << 14, 15 - out, n);
+    hiss_odd(y, x, n, INT32_C(1) << 14, 15 - out, hiss_sigmoid_table, INT32_C(HISS_SIGMOID_END) << frac, HISS_SIGMOID_LOG2 + 14 - frac);
 }
 
 void hiss_tanh_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n)
 {
-    hiss_odd(y, x, hiss_way(hiss_tanh_table, HISS_TANH_END, HISS_TANH_LOG2, frac), 0, 15 - out, n);
+    hiss_odd(y, x, n, 0, 15 - out, hiss_tanh_table, INT32_C(HISS_TANH_END) << frac, HISS_TANH_LOG2 + 14 - frac);
 }
 
 /* e^x = 2^(x log2 e): the whole part shifts, the rest interpolates in the table of 2^f. log2 e has 14 bits. */

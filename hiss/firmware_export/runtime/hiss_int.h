@@ -87,7 +87,8 @@ void hiss_selective_step_s16(int32_t *h, const int16_t *a, const int8_t *frac, c
 void hiss_selective_read_s16(int16_t *y, const int32_t *h, const int16_t *c, const int16_t *feed, const int8_t *direct,
                              const int8_t *shift, const int16_t *u, size_t channels, size_t modes);
 
-/* Map.  y = function(x), elementwise; x has `frac` fractional bits (0 to 15, exp: 1 to 15), y `out`.
+/* Map.  y = function(x), elementwise; x has `frac` fractional bits (0 to 15, exp: 1 to 15), y `out` (0 to 15;
+   exp: any).
    Tables of |x| with linear interpolation; errors stand beside the tables. */
 void hiss_gelu_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n);
 void hiss_silu_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n);
