@@ -25,9 +25,15 @@ SHAPES = {
 
 
 @functools.cache
+def program_of(shape: str) -> Program:
+    """A program of SHAPES, made once."""
+    return SHAPES[shape]()
+
+
+@functools.cache
 def exported(shape: str) -> list[Path]:
     """A program of SHAPES exported as `model`, once; its C files, the runtime first. Nobody writes there."""
     folder = Path(tempfile.mkdtemp(prefix="exported-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    export_c(SHAPES[shape](), folder, "model")
+    export_c(program_of(shape), folder, "model")
     return [*sorted(folder.glob("hiss_*.c")), folder / "model.c", folder / "model_selftest.c"]
