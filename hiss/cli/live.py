@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from hiss.cli.board_option import board_options, open_board
 from hiss.cli.stream import (
     EXIT_CODES,
     Positive,
@@ -29,6 +30,7 @@ from hiss.cli.stream import (
 @click.option("--overwrite", is_flag=True, help="Let --record replace a file.")
 @port_options
 @engine_option
+@board_options
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON at the end, and no estimates.")
 def command(
     model: Path,
@@ -42,6 +44,8 @@ def command(
     first_frame: float,
     silence: float,
     engine: str,
+    board: str | None,
+    board_baud: int,
     as_json: bool,
 ) -> None:
     """Estimate live from a sensor on a serial port.
@@ -75,4 +79,5 @@ def command(
         if not as_json:
             sinks.append(JsonLines(sys.stdout, program.outputs))
         limits = Limits(duration, first_frame, silence)
-        run_loop(Loop(DecodedFeed(port, decoder), stepper, sinks, limits), as_json)
+        with open_board(board, board_baud, program) as other, other.beside(stepper, sinks) as both:
+            run_loop(Loop(DecodedFeed(port, decoder), both, sinks, limits), as_json)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
 import click
 
+from hiss.cli.board_option import board_options, open_board
 from hiss.cli.columns import model_inputs
 from hiss.cli.stream import EXIT_CODES, Positive, engine_option, errors_reported, open_model, run_loop
 from hiss.errors import RecordingError
@@ -27,6 +29,7 @@ from hiss.recording import Recording, read_recordings
 @click.option("--duration", type=Positive(), metavar="S", help="End S s after sample 1.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="CSV", help="Estimates, as CSV.")
 @engine_option
+@board_options
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON per recording, and no estimates.")
 def command(
     model: Path,
@@ -38,6 +41,8 @@ def command(
     duration: float | None,
     out: Path | None,
     engine: str,
+    board: str | None,
+    board_baud: int,
     as_json: bool,
 ) -> None:
     """Run the loop of hiss live from a recording (HDF5 or CSV), each one from fresh state.
@@ -54,19 +59,20 @@ def command(
     from hiss.realtime.sinks import CsvOut, EventLines, JsonLines, Sink
 
     times = _speed(speed)
-    with errors_reported():
+    with errors_reported(), contextlib.ExitStack() as stack:
         program = open_model(model)
         chosen = choose(read_recordings(file, rate_hz=rate, raw=raw), trial, str(file))
         if out and len(chosen) > 1:
             raise click.UsageError(f"--out holds one recording, but {len(chosen)} are chosen; name one with --trial")
+        other = stack.enter_context(open_board(board, board_baud, program))
         for recording in (model_inputs(r, program) for r in chosen):
             sinks: list[Sink] = [EventLines(sys.stderr)]
             if out:
                 sinks.append(CsvOut(out, program.outputs))
             if not as_json:
                 sinks.append(JsonLines(sys.stdout, program.outputs))
-            stepper = open_stepper(program, engine)
-            run_loop(Loop(RecordingFeed(recording, times), stepper, sinks, Limits(duration)), as_json)
+            with other.beside(open_stepper(program, engine), sinks) as stepper:
+                run_loop(Loop(RecordingFeed(recording, times), stepper, sinks, Limits(duration)), as_json)
 
 
 def choose(recordings: list[Recording], names: tuple[str, ...], file: str) -> list[Recording]:
