@@ -21,12 +21,12 @@ Size = tuple[int, int]
 """d_model, n_layers."""
 
 
-def hierarchical(low: Size, high: Size, d_state: int, period: int = 10) -> Hierarchical:
-    """low|high with N = d_state."""
-    return Hierarchical(S4D(*low, d_state=d_state), S4D(*high, d_state=d_state), period)
+def hierarchical(low: Size, high: Size, d_state: int, period: int = 10, dt_min: float = 1e-3) -> Hierarchical:
+    """low|high with N = d_state; dt_min: step size of the high level's slowest channel, in chunks."""
+    return Hierarchical(S4D(*low, d_state=d_state), S4D(*high, d_state=d_state, dt_min=dt_min), period)
 
 
-def small_program(*, optimize: bool = True) -> Program:
+def small_program(*, optimize: bool = True, dt_min: float = 1e-3) -> Program:
     """32x2|32x2, N = 16, period 10, 3 channels and their deltas, 2 outputs: untrained, usual scales, by seed."""
     torch.manual_seed(0)
     channels, outputs, one = 3, 2, np.ones(3)
@@ -43,7 +43,7 @@ def small_program(*, optimize: bool = True) -> Program:
         y_std=np.ones(outputs),
     )
     return fold_model(
-        hierarchical((32, 2), (32, 2), 16).build(2 * channels, outputs).eval(),
+        hierarchical((32, 2), (32, 2), 16, dt_min=dt_min).build(2 * channels, outputs).eval(),
         scaling,
         channels=tuple(Channel(f"m0_{axis}", "uT") for axis in "xyz"),
         targets=tuple(Channel(f"force_{axis}", "N") for axis in "xy"),
