@@ -34,6 +34,7 @@ OVER_BUDGET = 8
 @click.option("--author", default="hiss", show_default=True, help="Of the package: Name, or Name <mail>.")
 @click.option("--url", default="", help="Of the package.")
 @click.option("--spread", is_flag=True, help="Even work per sample: once-per-chunk work runs in the next chunk.")
+@click.option("--board", is_flag=True, help="With what answers hiss live --board, and a program of it for a computer.")
 @click.option("--check/--no-check", default=None, help="Compile and self-test here.  [default: if there is a compiler]")
 @click.option(
     "--emulate", "cores", multiple=True, metavar="CORE", help="Also on m0, m3, m4f, m7, m33, m55, rv32imc, atmega328p."
@@ -54,6 +55,7 @@ def command(
     author: str,
     url: str,
     spread: bool,
+    board: bool,
     check: bool | None,
     cores: tuple[str, ...],
     compiler: str,
@@ -90,7 +92,7 @@ def command(
     check_cores(cores)
     _check_place(out)
     about = usage(About, package_version, author, url)
-    package = usage(make_package, _models(model, name, others, spread), about)
+    package = usage(make_package, _models(model, name, others, spread), about, board=board)
     usage(package_texts, package, kind)  # refused before anything that takes long
     with tempfile.TemporaryDirectory() as folder:
         mismatches = _host_check(package, Path(folder), check)

@@ -2,8 +2,6 @@
 
 #include "@name@_board.h"
 
-#include <string.h>
-
 #define INFO_BYTES @bytes@U
 @info@
 /* Of the struct without its scratch; on little-endian processors the same as the computer's. */
@@ -13,6 +11,13 @@ static uint32_t state_of(const @name@_t *model)
     const size_t from = offsetof(@name@_t, scratch);
     const size_t to = from + sizeof model->scratch;
     return hiss_crc32(hiss_crc32(0, bytes, from), bytes + to, sizeof *model - to);
+}
+
+static void copy(void *to, const void *from, size_t count)
+{
+    for (size_t i = 0; i < count; ++i) {
+        ((uint8_t *)to)[i] = ((const uint8_t *)from)[i];
+    }
 }
 
 static void put_u16(uint8_t *bytes, size_t number)
@@ -29,8 +34,8 @@ static void answer(@name@_board_t *self, uint8_t *head)
     payload[0] = self->flags;
     put_u16(payload + 1, (size_t)(state & 0xFFFFU));
     put_u16(payload + 3, (size_t)(state >> 16));
-    if ((self->flags & HISS_BOARD_NEW) != 0) {
-        memcpy(payload + count, self->y, sizeof self->y);
+    if ((self->flags & HISS_BOARD_NEW) != 0U) {
+        copy(payload + count, self->y, sizeof self->y);
         count += sizeof self->y;
     }
     head[0] = (uint8_t)'y';
@@ -65,9 +70,9 @@ static bool step(@name@_board_t *self, uint16_t seq, const uint8_t *sample)
     if (self->stepped && seq == self->seq) {
         return false; /* its answer was lost: it is told again */
     }
-    memcpy(self->x, sample, sizeof self->x);
+    copy(self->x, sample, sizeof self->x);
     const bool made = @name@_step(&self->model, self->x, self->y);
-    self->flags = (uint8_t)((made ? HISS_BOARD_NEW : 0) | (@name@_taring(&self->model) ? HISS_BOARD_TARING : 0));
+    self->flags = (uint8_t)((made ? HISS_BOARD_NEW : 0U) | (@name@_taring(&self->model) ? HISS_BOARD_TARING : 0U));
     self->seq = seq;
     self->stepped = true;
     return true;
@@ -76,7 +81,10 @@ static bool step(@name@_board_t *self, uint16_t seq, const uint8_t *sample)
 static void begin_anew(@name@_board_t *self, bool tare)
 {
     if (tare) {
-        memset(&self->model, 0, sizeof self->model);
+        uint8_t *bytes = (uint8_t *)&self->model; /* nothing of a session before is left, so that states are equal */
+        for (size_t i = 0; i < sizeof self->model; ++i) {
+            bytes[i] = 0;
+        }
         @name@_tare(&self->model);
     } else {
         @name@_reset(&self->model);
@@ -114,7 +122,7 @@ bool @name@_board_poll(@name@_board_t *self)
         return false;
     }
     uint8_t head[HISS_BOARD_HEAD]; /* the answer lies where the frame lay */
-    memcpy(head, self->bytes, sizeof head);
+    copy(head, self->bytes, sizeof head);
     const uint8_t *payload = self->bytes + HISS_BOARD_HEAD;
     const uint8_t type = head[0];
     const size_t wanted = payload_of(self, type);
@@ -127,7 +135,7 @@ bool @name@_board_poll(@name@_board_t *self)
         return false;
     }
     const bool sample = type == (uint8_t)'x';
-    const bool stepped = sample && step(self, (uint16_t)(head[1] | head[2] << 8), payload);
+    const bool stepped = sample && step(self, (uint16_t)((uint16_t)head[1] | (uint16_t)((uint16_t)head[2] << 8)), payload);
     if (!sample) {
         begin_anew(self, type == (uint8_t)'t');
     }

@@ -11,7 +11,7 @@ static const uint32_t crc32_of_nibble[16] HISS_TABLE = {
 
 static uint32_t nibble(uint32_t crc)
 {
-    return (crc >> 4) ^ HISS_I32(crc32_of_nibble + (crc & 15U));
+    return (crc >> 4) ^ (uint32_t)HISS_I32(crc32_of_nibble + (crc & 15U));
 }
 
 uint32_t hiss_crc32(uint32_t before, const uint8_t *bytes, size_t count)

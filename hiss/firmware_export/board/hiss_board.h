@@ -27,8 +27,10 @@ extern "C" {
 /* Bytes that a frame with so much payload takes, with what COBS adds on the way in or out. */
 #define HISS_BOARD_ROOM(payload) ((payload) + ((payload) + 9U) / 254U + 11U)
 
-enum { HISS_BOARD_UNKNOWN_TYPE = 1, HISS_BOARD_WRONG_LENGTH = 2 };
-enum { HISS_BOARD_NEW = 1, HISS_BOARD_TARING = 2 }; /* flags of 'y' */
+#define HISS_BOARD_UNKNOWN_TYPE 1U
+#define HISS_BOARD_WRONG_LENGTH 2U
+#define HISS_BOARD_NEW 1U    /* flag of 'y': the estimate is in it */
+#define HISS_BOARD_TARING 2U /* flag of 'y': the tare is being measured */
 
 /* The transport: two functions. get: the next byte that has come, or -1;  put: send all of them, may wait. */
 typedef int16_t (*hiss_board_get)(void *port);

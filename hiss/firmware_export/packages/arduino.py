@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hiss.firmware_export.packages.examples import arduino_sketch
+from hiss.firmware_export.packages.examples import arduino_sketch, board_sketch
 from hiss.firmware_export.packages.package import Package
 
 _HEADERS = "arduino wire spi serial servo eeprom print stream client server main new pins_arduino"
@@ -28,6 +28,7 @@ def arduino_texts(package: Package) -> dict[str, str]:
     """path -> text. The folder is a library: put it into `libraries`, or zip it."""
     check_arduino(package)
     sketches = {f"examples/{m.name}/{m.name}.ino": arduino_sketch(m) for m in package.models}
+    sketches |= {f"examples/{name}_board/{name}_board.ino": board_sketch(name) for name in package.boards}
     return {
         "library.properties": library_properties(package),
         "keywords.txt": keywords(package),
@@ -76,6 +77,9 @@ def platformio_texts(package: Package) -> dict[str, str]:
     for model in package.models:
         texts[f"examples/{model.name}/platformio.ini"] = _platformio_ini(package)
         texts[f"examples/{model.name}/src/main.cpp"] = f"#include <Arduino.h>\n\n{arduino_sketch(model)}"
+    for name in package.boards:
+        texts[f"examples/{name}_board/platformio.ini"] = _platformio_ini(package)
+        texts[f"examples/{name}_board/src/main.cpp"] = f"#include <Arduino.h>\n\n{board_sketch(name)}"
     return texts
 
 
@@ -95,7 +99,7 @@ def library_json(package: Package) -> str:
         "headers": list(package.headers),
         "examples": [
             {"name": name, "base": f"examples/{name}", "files": ["platformio.ini", "src/main.cpp"]}
-            for name in package.names
+            for name in (*package.names, *(f"{board}_board" for board in package.boards))
         ],
         # as an archive, so that two such libraries in one image bring the runtime once
         "build": {"libArchive": True},

@@ -29,7 +29,7 @@ def cmake_texts(package: Package) -> dict[str, str]:
 
 
 def _check_targets(package: Package) -> None:
-    targets = Counter(name + ending for name in package.names for ending in ("", "_check", "_example"))
+    targets = Counter(name + ending for name in package.names for ending in ("", "_check", "_example", "_host"))
     for name in package.names:
         if name.lower() in _RESERVED:
             raise ValueError(f"{name!r} is a target of CMake itself; give the model another name")
@@ -53,8 +53,8 @@ int main(void)
 def _lists(package: Package) -> str:
     runtime = [file.removesuffix(".c") for file in package.runtime_sources]
     runtimes = "".join(_runtime_target(target, package.ops_version) for target in runtime)
-    models = "".join(_model_target(name, runtime) for name in package.names)
-    alone = "".join(_programs(name) for name in package.names)
+    models = "".join(_model_target(name, runtime, name in package.boards) for name in package.names)
+    alone = "".join(_programs(name) for name in package.names) + "".join(_host_program(name) for name in package.boards)
     return f"""cmake_minimum_required(VERSION 3.13)
 project({package.name} VERSION {_plain_version(package)} LANGUAGES C)
 
@@ -82,8 +82,9 @@ endif()
 """
 
 
-def _model_target(name: str, runtime: list[str]) -> str:
-    return f"""add_library({name} STATIC src/{name}.c src/{name}_selftest.c)
+def _model_target(name: str, runtime: list[str], board: bool) -> str:
+    answers = f" src/{name}_board.c" if board else ""
+    return f"""add_library({name} STATIC src/{name}.c src/{name}_selftest.c{answers})
 add_library({name}::{name} ALIAS {name})
 target_include_directories({name} {_HEADERS})
 target_link_libraries({name} PUBLIC {" ".join(runtime)})
@@ -97,6 +98,14 @@ def _programs(name: str) -> str:
   add_test(NAME {name}_selftest COMMAND {name}_check)
   add_executable({name}_example example/{name}.c)
   target_link_libraries({name}_example PRIVATE {name}::{name})
+"""
+
+
+def _host_program(name: str) -> str:
+    return f"""  if(UNIX)
+    add_executable({name}_host host/{name}_host.c)
+    target_link_libraries({name}_host PRIVATE {name}::{name})
+  endif()
 """
 
 

@@ -76,6 +76,38 @@ void loop()
 """
 
 
+def board_sketch(name: str) -> str:
+    """<name>_board.ino: the model answers a computer on the serial line."""
+    return f"""/* {name} answers a computer on the serial line: hiss live MODEL ... --board PORT compares the estimates.
+
+   Nothing else may print on that line. */
+
+#include <{name}_board.h>
+
+static {name}_board_t board;
+
+static int16_t port_get(void *port)
+{{
+    (void)port;
+    return (int16_t)Serial.read();
+}}
+
+static void port_put(void *port, const uint8_t *bytes, size_t count)
+{{
+    (void)port;
+    Serial.write(bytes, count);
+}}
+
+void setup()
+{{
+    Serial.begin(115200);
+    {name}_board_begin(&board, port_get, port_put, NULL);
+}}
+
+void loop() {{ {name}_board_poll(&board); }}
+"""
+
+
 def zephyr_main(model: Model) -> str:
     """samples/<name>/src/main.c."""
     name, us = model.name, sample_us(model)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hiss.errors import ExportError
+from hiss.firmware_export.board import board_texts, host_text
 from hiss.firmware_export.c import Model
 from hiss.firmware_export.export import CExport, texts_of
 
@@ -51,12 +52,16 @@ class About:
 
 @dataclass(frozen=True)
 class Package:
-    """models: the first gives the package its name;  sources: file name -> text;  runtime: its files among them."""
+    """models: the first gives the package its name;  sources: file name -> text;  runtime: its files among them.
+
+    host: path -> text of programs for a computer, where the models answer over a line (board); else nothing.
+    """
 
     models: tuple[Model, ...]
     sources: dict[str, str]
     runtime: tuple[str, ...]
     about: About = field(default_factory=About)
+    host: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -77,6 +82,16 @@ class Package:
     def model_sources(self) -> tuple[str, ...]:
         """The .c files of the models, without self-tests and runtime."""
         return tuple(f"{name}.c" for name in self.names)
+
+    @property
+    def boards(self) -> tuple[str, ...]:
+        """The models that answer over a line."""
+        return tuple(name for name in self.names if f"{name}_board.c" in self.sources)
+
+    @property
+    def board_sources(self) -> tuple[str, ...]:
+        """The .c files by which they do, without the runtime."""
+        return tuple(f"{name}_board.c" for name in self.boards)
 
     @property
     def selftest_sources(self) -> tuple[str, ...]:
@@ -119,22 +134,26 @@ class Package:
         return [f"{model.name}_t"], functions, constants
 
 
-def make_package(models: Sequence[Model], about: About | None = None) -> Package:
-    """The models with their runtime, each file once. Raises ValueError where two names clash in C or on a disk."""
+def make_package(models: Sequence[Model], about: About | None = None, *, board: bool = False) -> Package:
+    """The models with their runtime, each file once. Raises ValueError where two names clash in C or on a disk.
+
+    board: with what makes them answer over a line (hiss live --board), and a program of it for a computer.
+    """
     if not models:
         raise ValueError("a package without a model; name at least one")
     check_names([model.name for model in models])
     sources: dict[str, str] = {}
     runtime: list[str] = []
     for model in models:
-        for file, text in texts_of(model).items():
+        for file, text in {**texts_of(model), **(board_texts(model) if board else {})}.items():
             if sources.get(file, text) != text:
                 raise ValueError(f"two models would write {file}; give one of them another name")
             sources[file] = text
-            if file not in _own_files(model.name) and file not in runtime:
+            if file not in (*_own_files(model.name), *_board_files(model.name)) and file not in runtime:
                 runtime.append(file)
     _check_declarations(sources)
-    return Package(tuple(models), sources, tuple(runtime), about or About())
+    host = {f"host/{model.name}_host.c": host_text(model) for model in models if board}
+    return Package(tuple(models), sources, tuple(runtime), about or About(), host)
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -150,6 +169,10 @@ def check_names(names: Sequence[str]) -> None:
 
 def _own_files(name: str) -> tuple[str, ...]:
     return (f"{name}.h", f"{name}.c", f"{name}_selftest.c")
+
+
+def _board_files(name: str) -> tuple[str, ...]:
+    return (f"{name}_board.h", f"{name}_board.c")
 
 
 def _check_declarations(sources: dict[str, str]) -> None:

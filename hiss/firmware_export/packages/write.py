@@ -28,7 +28,7 @@ def package_texts(package: Package, kind: str) -> dict[str, str]:
     """path inside the package -> text; the same models, names and metadata give the same texts."""
     if kind not in _LAYOUTS:
         raise ValueError(f"no package {kind!r}; there are {', '.join(KINDS)}")
-    texts = _LAYOUTS[kind](package)
+    texts = {**_LAYOUTS[kind](package), **package.host}
     return texts if kind == "plain" else {**texts, "README.md": readme(package, kind)}
 
 

@@ -44,7 +44,7 @@ def _lists(package: Package) -> str:
   zephyr_library_sources_ifdef({_switch(name)}_SELFTEST ../src/{name}_selftest.c)
 """
         for name in package.names
-    )
+    ) + "".join(f"  zephyr_library_sources_ifdef({_switch(name)} ../src/{name}_board.c)\n" for name in package.boards)
     runtime = "".join(_runtime(file, package.ops_version) for file in package.runtime_sources)
     return f"""if({wanted})
   zephyr_include_directories(../src)

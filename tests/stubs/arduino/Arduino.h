@@ -33,6 +33,7 @@ class HardwareSerial : public Print {
     void begin(unsigned long baud);
     int available();
     int read();
+    size_t write(const uint8_t *bytes, size_t count);
     operator bool() const;
 };
 

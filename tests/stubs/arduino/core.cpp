@@ -62,6 +62,8 @@ int HardwareSerial::read()
     return 't';
 }
 
+size_t HardwareSerial::write(const uint8_t *bytes, size_t count) { return fwrite(bytes, 1, count, stdout); }
+
 int main(int count, char **words)
 {
     key_at = count > 1 ? atol(words[1]) : -1;
