@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from hiss.cli.board_option import board_options, open_board
+from hiss.cli.several import SAID, several_feed, single
 from hiss.cli.stream import (
     EXIT_CODES,
     Positive,
@@ -22,8 +23,22 @@ from hiss.cli.stream import (
 
 @click.command(epilog=EXIT_CODES)
 @click.argument("model", type=click.Path(path_type=Path, exists=True))
-@click.option("--source", required=True, metavar="PORT", help="A port's path, file:PATH, or py:MODULE:FUNCTION.")
-@click.option("--device", required=True, metavar="DEVICE", help="anyskin:N, reskin:N (N chips), or csv.")
+@click.option(
+    "--source",
+    "sources",
+    required=True,
+    multiple=True,
+    metavar="PORT",
+    help=f"A port's path, file:PATH, or py:MODULE:FUNCTION. {SAID}",
+)
+@click.option(
+    "--device",
+    "devices",
+    required=True,
+    multiple=True,
+    metavar="DEVICE",
+    help="anyskin:N, reskin:N (N chips), or csv; one for all sources, or one each.",
+)
 @click.option("--duration", type=Positive(), metavar="S", help="End S s after frame 1.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="CSV", help="Estimates, as CSV.")
 @click.option("--record", type=click.Path(path_type=Path, dir_okay=False), metavar="H5", help="Frames, as a recording.")
@@ -34,8 +49,8 @@ from hiss.cli.stream import (
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON at the end, and no estimates.")
 def command(
     model: Path,
-    source: str,
-    device: str,
+    sources: tuple[str, ...],
+    devices: tuple[str, ...],
     baud: int,
     duration: float | None,
     out: Path | None,
@@ -60,7 +75,7 @@ def command(
     """
     from hiss.engines import open_stepper
     from hiss.realtime.devices import make_decoder
-    from hiss.realtime.feeds import DecodedFeed
+    from hiss.realtime.feeds import DecodedFeed, Feed
     from hiss.realtime.live import Limits, Loop
     from hiss.realtime.recorder import Recorder
     from hiss.realtime.sinks import CsvOut, EventLines, JsonLines, Sink
@@ -69,15 +84,21 @@ def command(
     with errors_reported():
         program = open_model(model)
         stepper = open_stepper(program, engine)  # a compiler may take its time: before the port is opened
-        port = usage(make_source, source, baud)
-        decoder = usage(make_decoder, device, [p.name for p in program.inputs], torn_start=port.torn_start)
+        feed: Feed
+        if len(sources) > 1:
+            feed = several_feed(sources, devices, baud)
+        else:
+            source, device = single(sources, devices)
+            port = usage(make_source, source, baud)
+            decoder = usage(make_decoder, device, [p.name for p in program.inputs], torn_start=port.torn_start)
+            feed = DecodedFeed(port, decoder)
         sinks: list[Sink] = [EventLines(sys.stderr)]
         if out:
             sinks.append(CsvOut(out, program.outputs))
         if record:
-            sinks.append(Recorder(record, record.stem, overwrite, device=device, source=source))
+            sinks.append(Recorder(record, record.stem, overwrite, device=", ".join(devices), source=feed.name))
         if not as_json:
             sinks.append(JsonLines(sys.stdout, program.outputs))
         limits = Limits(duration, first_frame, silence)
         with open_board(board, board_baud, program) as other, other.beside(stepper, sinks) as both:
-            run_loop(Loop(DecodedFeed(port, decoder), both, sinks, limits), as_json)
+            run_loop(Loop(feed, both, sinks, limits), as_json)

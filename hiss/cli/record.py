@@ -7,12 +7,30 @@ from pathlib import Path
 
 import click
 
+from hiss.cli.several import SAID, record_several, several_feed, single
 from hiss.cli.stream import EXIT_CODES, Positive, errors_reported, port_options, run_loop, usage
 
 
 @click.command(epilog=EXIT_CODES)
-@click.option("--source", required=True, metavar="PORT", help="A port's path, file:PATH, or py:MODULE:FUNCTION.")
-@click.option("--device", required=True, metavar="DEVICE", help="anyskin:N, reskin:N (N chips), or csv.")
+@click.option(
+    "--source",
+    "sources",
+    required=True,
+    multiple=True,
+    metavar="PORT",
+    help=f"A port's path, file:PATH, or py:MODULE:FUNCTION. {SAID}",
+)
+@click.option(
+    "--device",
+    "devices",
+    required=True,
+    multiple=True,
+    metavar="DEVICE",
+    help="anyskin:N, reskin:N (N chips), or csv; one for all sources, or one each.",
+)
+@click.option(
+    "--target", "targets", multiple=True, metavar="NAME", help="Of several sources: this source or channel is a target."
+)
 @click.option(
     "-o", "--out", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="H5", help="The file."
 )
@@ -23,8 +41,9 @@ from hiss.cli.stream import EXIT_CODES, Positive, errors_reported, port_options,
 @port_options
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
-    source: str,
-    device: str,
+    sources: tuple[str, ...],
+    devices: tuple[str, ...],
+    targets: tuple[str, ...],
     out: Path,
     name: str | None,
     baud: int,
@@ -42,6 +61,11 @@ def command(
     \b
     Example:
       hiss record --source /dev/ttyACM0 --device anyskin:5 -o presses.h5 --duration 60
+      hiss record --source skin=/dev/ttyACM0 --device anyskin:5 --source gauge=/dev/ttyUSB0 --device csv \\
+        --target gauge -o presses.h5
+
+    Several sources are recorded on one clock, their arrivals here, at the frames of the first; the values of the others
+    are linear between their samples.
     """
     from hiss.realtime.devices import make_decoder
     from hiss.realtime.feeds import DecodedFeed
@@ -50,6 +74,13 @@ def command(
     from hiss.realtime.sinks import EventLines
     from hiss.realtime.sources import make_source
 
+    limits = Limits(duration, first_frame, silence)
+    if len(sources) > 1:
+        with errors_reported():
+            feed = several_feed(sources, devices, baud, temperature=temperature)
+            record_several(feed, targets, out, name or out.stem, overwrite, limits, as_json)
+        return
+    source, device = single(sources, devices, targets)
     with errors_reported():
         port = usage(make_source, source, baud)
         decoder = usage(make_decoder, device, temperature=temperature, torn_start=port.torn_start)
@@ -57,7 +88,7 @@ def command(
         loop = Loop(
             DecodedFeed(port, decoder),
             sinks=[EventLines(sys.stderr), recorder],
-            limits=Limits(duration, first_frame, silence),
+            limits=limits,
         )
         try:
             run_loop(loop, as_json)

@@ -44,6 +44,10 @@ class TcpSource:
             raise PortError(f"{self.name}: no connection ({error.strerror or error}); is the board on?") from error
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # for what is sent to the board
 
+    def fileno(self) -> int:
+        """What to wait on beside other sources; -1 while it is closed."""
+        return -1 if self._socket is None else self._socket.fileno()
+
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         assert self._socket is not None
         for stamp_ns, ready in _ready(self._socket):
@@ -83,6 +87,10 @@ class UdpSource:
     def __exit__(self, *error: object) -> None:
         if self._socket is not None:
             self._socket.close()
+
+    def fileno(self) -> int:
+        """What to wait on beside other sources; -1 while it is closed."""
+        return -1 if self._socket is None else self._socket.fileno()
 
     def __iter__(self) -> Iterator[tuple[int, bytes | Event]]:
         assert self._socket is not None

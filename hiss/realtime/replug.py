@@ -34,6 +34,11 @@ class PatientSource:
     def __exit__(self, *error: object) -> None:
         self.source.__exit__(*error)
 
+    def fileno(self) -> int:
+        """What to wait on beside other sources; -1 where there is nothing."""
+        fileno = getattr(self.source, "fileno", None)
+        return -1 if fileno is None else int(fileno())
+
     def __iter__(self) -> Iterator[tuple[int, bytes | Event]]:
         while True:
             try:

@@ -77,6 +77,10 @@ class SerialSource:
             self._port.close()
             self._port = None
 
+    def fileno(self) -> int:
+        """What to wait on beside other sources; -1 where there is nothing."""
+        return int(self._port.fileno()) if os.name == "posix" and self._port is not None else -1
+
     @property
     def may_return(self) -> bool:
         """Whether the same device can be known again: a pseudo-terminal's number may be another program's by then."""
