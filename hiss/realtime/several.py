@@ -141,6 +141,8 @@ class SeveralFeed:
             if isinstance(item, Event):
                 yield arrival_ns, (Event(item.kind, f"{self.names[source]}: {item.text}"),)
                 continue
+            if not any(self._heard_ns):
+                self._heard_ns = [arrival_ns] * len(self.feeds)  # from here on the others are awaited
             self._heard_ns[source] = arrival_ns
             for t_ns, x in self._aligner.push(source, arrival_ns, item.x):
                 self.counts.frames += 1
@@ -148,8 +150,8 @@ class SeveralFeed:
 
     def _awaits(self, now_ns: int) -> list[Event]:
         """Says once which source the others wait for."""
-        begun_ns = max(self._heard_ns)
-        silent = {i for i, heard_ns in enumerate(self._heard_ns) if begun_ns - heard_ns > AWAITED_S * 1e9}
+        newest_ns = max(self._heard_ns)
+        silent = {i for i, heard_ns in enumerate(self._heard_ns) if newest_ns - heard_ns > AWAITED_S * 1e9}
         new, self._awaited = silent - self._awaited, silent
         return [Event("awaited", f"{self.names[i]}: no frame for {AWAITED_S:g} s; the others wait for it") for i in new]
 
