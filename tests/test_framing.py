@@ -153,7 +153,7 @@ def test_temperatures_stand_behind_the_fields_when_asked_for() -> None:
     assert frame.x.tolist() == [0, 1, 2, 3, 4, 5, 20, 21]
 
 
-@pytest.mark.parametrize("device", ["anyskin:0", "anyskin:x", "anyskin:256", "csv:3", "wit", ""])
+@pytest.mark.parametrize("device", ["anyskin:0", "anyskin:x", "anyskin:256", "csv:3", "with", ""])
 def test_an_unknown_device_is_named_with_those_there_are(device: str) -> None:
     with pytest.raises(ValueError, match="anyskin:N"):
         make_decoder(device)

@@ -83,7 +83,7 @@ class TailFramer:
     In step, a frame is the next `size` bytes if they end in the tail. Out of step (at the start, after a lost or an
     extra byte), the boundary is searched one byte at a time: the first window that ends in the tail and looks right is
     a frame. Until a first frame looked right, a window is also taken when the tail comes again one frame later: a
-    sensor that sends odd numbers is still a sensor.
+    sensor that sends odd numbers is still a sensor. Who reads the frames counts them.
     """
 
     def __init__(self, size: int, tail: bytes, looks_right: Callable[[bytes], bool]):
@@ -94,6 +94,7 @@ class TailFramer:
         self._buffer = bytearray()
         self._in_step = False
         self._seen_right = False
+        self._started = False
         self._lost = 0  # bytes skipped since the last frame
 
     @property
@@ -112,7 +113,6 @@ class TailFramer:
                 found += self._resynchronised()
             start = frame_at + self.size
             found.append(bytes(self._buffer[frame_at:start]))
-            self.counts.frames += 1
         del self._buffer[: start if self._in_step else self._searched]
         return found
 
@@ -165,7 +165,8 @@ class TailFramer:
 
     def _resynchronised(self) -> list[Event]:
         lost, self._lost, self._in_step = self._lost, 0, True
-        if self.counts.frames == 0:
+        if not self._started:
+            self._started = True
             return [Event("start", f"first frame after {lost} bytes of an incomplete one")] if lost else []
         self.counts.resyncs += 1
         return [Event("resync", f"frame boundary lost and found again: {lost} bytes skipped")]

@@ -38,10 +38,14 @@ class AnySkinDecoder:
 
     def feed(self, data: bytes) -> list[Frame | Event]:
         """What these bytes complete, in the order of the stream."""
-        return [
-            item if isinstance(item, Event) else Frame(_floats(item).astype(np.float32)[self._columns])
-            for item in self._framer.feed(data)
-        ]
+        found: list[Frame | Event] = []
+        for item in self._framer.feed(data):
+            if isinstance(item, Event):
+                found.append(item)
+            else:
+                self.counts.frames += 1
+                found.append(Frame(_floats(item)[self._columns].astype(np.float32, copy=False)))
+        return found
 
 
 def anyskin_channels(chips: int, temperature: bool = False) -> tuple[Channel, ...]:

@@ -73,6 +73,9 @@ class CsvDecoder:
         text = line.strip()
         if not text or text.startswith(b"#"):
             return []
+        if text.startswith((b"ERR", b"<ERR")):  # the Edge Impulse forwarder's word for an error of the board
+            self.counts.malformed += 1
+            return [self._skip(line, "device-error", f"the board says: {_shown(line)}")]
         cells = split_cells(text)
         if len(cells) == self._width and not self._labels and (numbers := _numbers(cells)):
             return [self._frame(numbers)]
