@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -48,8 +49,11 @@ class OpenBoard:
     contract: Contract | None
 
     @contextlib.contextmanager
-    def beside(self, stepper: AnyStepper, sinks: Sequence[Sink]) -> Iterator[AnyStepper]:
-        """The stepper with the board beside it; afterwards the report. Raises MismatchError where they differed."""
+    def beside(self, stepper: AnyStepper, sinks: Sequence[Sink], as_json: bool = False) -> Iterator[AnyStepper]:
+        """The stepper with the board beside it; afterwards the report, on stderr or as a line of JSON on stdout.
+
+        Raises MismatchError where they differed.
+        """
         from hiss.realtime.board import BoardStepper
 
         if self.link is None or self.contract is None:
@@ -67,9 +71,9 @@ class OpenBoard:
         except BaseException:
             with contextlib.suppress(HissError):
                 both.settle()
-            _say(both.report)
+            _say(both.report, as_json)
             raise
-        _say(both.settle())
+        _say(both.settle(), as_json)
         if not both.report.agrees:
             raise MismatchError(f"the board does not compute what this computer does; first at {both.report.first}")
 
@@ -95,5 +99,8 @@ def open_board(text: str | None, baud: int, program: Program) -> Iterator[OpenBo
         yield OpenBoard(stack.enter_context(link), contract)
 
 
-def _say(report: BoardReport) -> None:
-    click.echo(report.as_text(), err=True)
+def _say(report: BoardReport, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(report.as_dict()))
+    else:
+        click.echo(report.as_text(), err=True)

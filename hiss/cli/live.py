@@ -100,5 +100,5 @@ def command(
         if not as_json:
             sinks.append(JsonLines(sys.stdout, program.outputs))
         limits = Limits(duration, first_frame, silence)
-        with open_board(board, board_baud, program) as other, other.beside(stepper, sinks) as both:
+        with open_board(board, board_baud, program) as other, other.beside(stepper, sinks, as_json) as both:
             run_loop(Loop(feed, both, sinks, limits), as_json)

@@ -71,7 +71,7 @@ def command(
                 sinks.append(CsvOut(out, program.outputs))
             if not as_json:
                 sinks.append(JsonLines(sys.stdout, program.outputs))
-            with other.beside(open_stepper(program, engine), sinks) as stepper:
+            with other.beside(open_stepper(program, engine), sinks, as_json) as stepper:
                 run_loop(Loop(RecordingFeed(recording, times), stepper, sinks, Limits(duration)), as_json)
 
 

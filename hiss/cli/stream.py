@@ -40,7 +40,7 @@ Exit codes:
   2  usage, or a model or a file that cannot be read
   3  port missing, busy, or no permission
   4  no valid frame: wrong device, wrong baud rate, or a silent board
-  5  the stream does not fit the model (channels, names, units)
+  5  the stream does not fit the model (channels, names, units), or a board's estimates differ from those made here
   6  the device went away or fell silent
   7  an output or the recording could not be written
 """

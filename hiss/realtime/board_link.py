@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hiss.errors import DeviceLostError, PortError
-from hiss.realtime.serial_port import open_port
+from hiss.realtime.serial_port import find_port, open_port
 
 TICK_S = 0.05
 CHUNK = 65536
@@ -42,7 +42,7 @@ class Link(Protocol):
 
 
 class SerialLink:
-    """A serial port; a pseudo-terminal is one too."""
+    """A serial port by path, identity or pattern; a pseudo-terminal is one too."""
 
     def __init__(self, path: str, baud: int = 115200):
         self.name = path
@@ -50,7 +50,7 @@ class SerialLink:
         self._port: Any = None
 
     def __enter__(self) -> SerialLink:
-        self._port = open_port(self.name, self.baud)
+        self._port = open_port(find_port(self.name), self.baud)
         self._port.timeout = TICK_S
         return self
 
@@ -152,10 +152,10 @@ class ProcessLink:
 
 
 def make_link(text: str, baud: int = 115200) -> Link:
-    """A link of a text: a port's path or tcp://HOST:PORT. Raises ValueError."""
-    if not text.startswith("tcp://"):
+    """A link of a text: a port's path, usb:VID:PID[:SERIAL] or a pattern, or tcp:[//]HOST:PORT. Raises ValueError."""
+    if not text.startswith("tcp:"):
         return SerialLink(text, baud)
-    host, colon, port = text.removeprefix("tcp://").rpartition(":")
+    host, colon, port = text.removeprefix("tcp:").removeprefix("//").rpartition(":")
     if not colon or not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
         raise ValueError(f"--board {text}: expected tcp://HOST:PORT, for example tcp://127.0.0.1:7000")
     return TcpLink(host, int(port))
