@@ -12,7 +12,8 @@ from hiss.realtime.devices.xsens_items import INTEGERS, integers, numbers, quant
 from hiss.realtime.framing import Decoder, Event, Frame
 from hiss.realtime.sync_framer import SyncFramer
 from hiss.realtime.unwrap import DeviceClock, Unwrapped
-from hiss.resample import Resampler, grid_stamps, resample_linear
+from hiss.recording import Recording
+from hiss.resample import Resampler
 
 GOLDEN = {  # name in the decoded text -> id without precision
     "PacketCounter": 0x1020,
@@ -161,8 +162,7 @@ def test_the_ximu3_log_resamples_across_its_real_gaps() -> None:
     assert (np.diff(t) > 1.9 * np.median(np.diff(t))).sum() == 10  # samples are missing in the log
     resampler = Resampler(100.0, 9)
     live = np.array([sample for f in frames for _, sample in resampler.push(f.t, f.x)])
-    grid = grid_stamps(t[0], t[-1], 100.0)[: len(live)]
-    np.testing.assert_array_equal(live, resample_linear(t, x, grid))
+    np.testing.assert_array_equal(live, Recording("log", t, x, decoder.channels).resampled(100.0).x)
 
 
 @pytest.mark.parametrize("encode", [ximu3.encode, ximu3.encode_text])

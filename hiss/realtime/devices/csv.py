@@ -24,6 +24,7 @@ from hiss.recording_csv import SECONDS, TIME
 
 LONGEST_LINE = 65536  # bytes; longer is no text
 COLUMN = re.compile(r"\s*(?P<name>[^\s(\[][^(\[]*?)\s*(?:[(\[](?P<unit>[^)\]]*)[)\]])?\s*")
+SEPARATORS = (b",", b";", b"\t")  # else blanks
 AFTER_COLON = re.compile(rb"\s*:\s+")
 NUMBER = re.compile(rb"[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|nan|inf(inity)?)", re.IGNORECASE)
 
@@ -43,6 +44,7 @@ class CsvDecoder:
         self._clock: int | None = None  # the time column
         self._clock_unit = ""
         self._width = 0
+        self._separator: bytes | None = b","  # of the lines of numbers; None = blanks
 
     @property
     def pending(self) -> int:
@@ -53,16 +55,32 @@ class CsvDecoder:
         """What these bytes complete, in the order of the stream."""
         self.counts.bytes += len(data)
         self._buffer += data
-        *lines, rest = self._buffer.split(b"\n")
-        self._buffer = rest
+        *lines, rest = bytes(self._buffer).split(b"\n")
+        self._buffer = bytearray(rest)
         found: list[Frame | Event] = []
-        for line in lines:
-            found += self._line(bytes(line))
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, and the loop says so
+            for line in lines:
+                if (numbers := self._plain(line)) is not None:
+                    found.append(self._frame(numbers))
+                else:
+                    found += self._line(line)
         if len(self._buffer) > LONGEST_LINE:
             self.counts.skipped += len(self._buffer)
             self._buffer.clear()
             self._overlong = True
         return found
+
+    def _plain(self, line: bytes) -> list[float] | None:
+        """The numbers of a line like those before it, without looking at it closely; None: look."""
+        if not self._width or self._labels or self._overlong or self._torn or b"_" in line:
+            return None  # float() reads 1_000
+        cells = line.split(self._separator)
+        if len(cells) != self._width:
+            return None
+        try:
+            return list(map(float, cells))
+        except ValueError:
+            return None
 
     def _line(self, line: bytes) -> list[Frame | Event]:
         if self._overlong:  # its beginning is gone already
@@ -113,6 +131,7 @@ class CsvDecoder:
         if len(cells) != self._width or self._labels:
             text = f"{len(cells)} values where {self._width} are expected: {_shown(line)}"
             return [*found, self._skip(line, "malformed", text)]
+        self._separator = next((s for s in SEPARATORS if s in line), None)
         return [*found, self._frame(list(map(float, cells)))]
 
     def _first_numbers(self, width: int) -> list[Event]:
@@ -156,8 +175,7 @@ class CsvDecoder:
             time = numbers.pop(self._clock)
             time *= SECONDS.get(self._clock_unit) or _guessed_unit(time)
         self.counts.frames += 1
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, and the loop says so
-            return Frame(np.array(numbers, np.float64).astype(np.float32), time)
+        return Frame(np.array(numbers, np.float64).astype(np.float32), time)
 
     def _skip(self, line: bytes, kind: str, text: str) -> Event:
         self.counts.skipped += len(line) + 1
@@ -172,7 +190,7 @@ def split_cells(text: bytes) -> list[bytes]:
     """The cells of a stripped line: by comma, else semicolon, else tab, else blanks."""
     if b":" in text:
         text = AFTER_COLON.sub(b":", text)
-    for separator in (b",", b";", b"\t"):
+    for separator in SEPARATORS:
         if separator in text:
             cells = [cell.strip() for cell in text.split(separator)]
             return cells[:-1] if cells[-1] == b"" else cells  # a separator behind the last value is common

@@ -20,8 +20,11 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from hiss.realtime.devices.declared_layout import ENDS, TICKS, Layout, read_layout
 from hiss.realtime.devices.framed import FramedDecoder, Framer
@@ -38,6 +41,7 @@ from hiss.realtime.sync_framer import SizeOf, SyncFramer
 from hiss.realtime.unwrap import DeviceClock, Unwrapped
 from hiss.recording import Channel
 
+Number = Callable[[bytes], int]
 LARGEST = 4096  # bytes that a length field can ask for
 
 
@@ -48,59 +52,68 @@ class DeclaredDecoder(FramedDecoder):
         self.layout = layout
         channels = tuple(Channel(name, f.unit) for f in layout.channel_fields for name in f.names)
         super().__init__(_framer(layout), channels)
-        self._body = layout.body
-        self._places: list[int] = []  # of the channels in the numbers of a frame
-        self._roles: dict[str, int] = {}
-        self._constants: list[tuple[int, int]] = []
-        self._three_bytes: list[tuple[int, bool]] = []  # (place, signed): struct knows no such number
-        self._big = layout.endian == "big"
+        self._runs: list[tuple[str, int, int]] = []  # (type, where in a frame, how many numbers) of the channels
+        self._constants: list[tuple[Number, int]] = []
+        self._clock: tuple[Number, DeviceClock] | None = None
+        self._sequence: tuple[Number, Unwrapped] | None = None
         self._place_fields()
         every = [(f.scale, f.offset) for f in layout.channel_fields for _ in f.names]
         self._scale, self._offset = np.array(every).T
-        by_role = {f.role: f for f in layout.fields}
-        clock, sequence = by_role.get("clock"), by_role.get("sequence")
-        self._clock = DeviceClock(clock.bits, TICKS[clock.unit] * clock.scale) if clock else None
-        self._sequence = Unwrapped(1 << sequence.bits) if sequence else None
+
+    def feed(self, data: bytes) -> list[Frame | Event]:
+        """What these bytes complete, in the order of the stream."""
+        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold becomes inf: the loop says so
+            return super().feed(data)
 
     def read(self, frame: bytes) -> tuple[Frame, ...]:
         """One sample a frame; none of a frame with another length or another constant."""
-        if len(frame) != self.layout.size:
-            return ()
-        numbers = self._body.unpack_from(frame, len(self.layout.sync))
-        if self._three_bytes:
-            numbers = self._widened(numbers)
-        if any(numbers[place] != value for place, value in self._constants):
+        if len(frame) != self.layout.size or any(number(frame) != value for number, value in self._constants):
             return ()
         self.counts.frames += 1
-        values = np.array([numbers[place] for place in self._places], np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold becomes inf: the loop says so
-            x = (values * self._scale + self._offset).astype(np.float32)
-        t = self._clock(numbers[self._roles["clock"]]) if self._clock else None
-        return (Frame(x, t, self._sequence(numbers[self._roles["sequence"]]) if self._sequence else None),)
+        raw = [_numbers(frame, *run, self.layout.order) for run in self._runs]
+        values = raw[0] if len(raw) == 1 else np.concatenate(raw, dtype=np.float64)
+        t = self._clock[1](self._clock[0](frame)) if self._clock else None
+        seq = self._sequence[1](self._sequence[0](frame)) if self._sequence else None
+        return (Frame((values * self._scale + self._offset).astype(np.float32), t, seq),)
 
     def _place_fields(self) -> None:
-        place = 0
+        at = len(self.layout.sync)
         for f in self.layout.fields:
-            if f.role == "skip":
-                continue
-            count = max(1, len(f.names))
-            places = range(place, place + count)
-            place += count
-            if f.bits == 24:
-                self._three_bytes += [(p, f.type == "i24") for p in places]
+            size = struct.calcsize(self.layout.order + f.format)
             if f.role == "channel":
-                self._places += places
-            elif f.role == "constant":
-                self._constants.append((places[0], f.value))
-            else:
-                self._roles[f.role] = places[0]
+                self._add_run(f.type, at, len(f.names))
+            number = _number(at, size, self.layout.endian, f.type[0] == "i")
+            if f.role == "constant":
+                self._constants.append((number, f.value))
+            elif f.role == "clock":
+                self._clock = number, DeviceClock(f.bits, TICKS[f.unit] * f.scale)
+            elif f.role == "sequence":
+                self._sequence = number, Unwrapped(1 << f.bits)
+            at += size
 
-    def _widened(self, numbers: tuple[float | bytes, ...]) -> tuple[float, ...]:
-        wide = list(numbers)
-        order = "big" if self._big else "little"
-        for place, signed in self._three_bytes:
-            wide[place] = int.from_bytes(wide[place], order, signed=signed)  # type: ignore[arg-type]
-        return tuple(wide)  # type: ignore[arg-type]
+    def _add_run(self, type_: str, at: int, count: int) -> None:
+        """Numbers of one type right behind each other are read at once."""
+        if self._runs:
+            before, first, n = self._runs[-1]
+            if before == type_ and first + n * (int(type_[1:]) // 8) == at:
+                self._runs[-1] = before, first, n + count
+                return
+        self._runs.append((type_, at, count))
+
+
+def _number(at: int, size: int, endian: str, signed: bool) -> Number:
+    """The function that reads a whole number out of a frame."""
+    order: Literal["little", "big"] = "little" if endian == "little" else "big"
+    return lambda frame: int.from_bytes(frame[at : at + size], order, signed=signed)
+
+
+def _numbers(frame: bytes, type_: str, at: int, count: int, order: str) -> npt.NDArray[Any]:
+    """`count` numbers of one type."""
+    if type_[1:] != "24":
+        return np.frombuffer(frame, f"{order}{type_[0]}{int(type_[1:]) // 8}", count, at)
+    triples = np.zeros((count, 4), np.uint8)  # numpy knows no such number: it is the upper part of a longer one
+    triples[:, 1:] = np.frombuffer(frame, np.uint8, 3 * count, at).reshape(count, 3)[:, :: 1 if order == "<" else -1]
+    return triples.view(f"<{type_[0]}4")[:, 0] >> 8
 
 
 def declared_decoder(path: str | os.PathLike[str]) -> DeclaredDecoder:

@@ -15,7 +15,6 @@ import numpy as np
 
 from hiss.realtime.devices.framed import FramedDecoder
 from hiss.realtime.devices.xsens_items import (
-    INTEGERS,
     PACKET_COUNTER,
     QUANTITIES,
     SAMPLE_TIME_FINE,
@@ -25,7 +24,7 @@ from hiss.realtime.devices.xsens_items import (
     quantity_of,
     split_items,
 )
-from hiss.realtime.framing import Frame
+from hiss.realtime.framing import Event, Frame
 from hiss.realtime.sync_framer import SyncFramer
 from hiss.realtime.unwrap import DeviceClock, Unwrapped
 
@@ -52,23 +51,27 @@ class XsensDecoder(FramedDecoder):
         self._packet: int | None = None  # of the message before
         self._sequence = -1
 
+    def feed(self, data: bytes) -> list[Frame | Event]:
+        """What these bytes complete, in the order of the stream."""
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, and the loop says so
+            return super().feed(data)
+
     def read(self, frame: bytes) -> tuple[Frame, ...]:
         """A sample, when the message holds all that a sample is made of."""
         if frame[2] != MTDATA2:
             return ()
         items = dict(split_items(frame[6 if frame[3] == LONG else 4 : -1]))
         self._count(items)
-        held = {quantity_of(kind): numbers(kind, data) for kind, data in items.items() if kind not in INTEGERS}
+        held = {quantity_of(kind): (kind, data) for kind, data in items.items()}
         if not self._quantities and any(quantity in held for quantity in MOTION):
             self._choose(tuple(quantity for quantity in held if quantity in QUANTITIES))
-        values = [value for quantity in self._quantities for value in held.get(quantity, ())]
+        values = [v for quantity in self._quantities if quantity in held for v in numbers(*held[quantity])]
         if not values or len(values) != len(self.channels):
             return ()
         self.counts.frames += 1
         self._sequence += 1
         stamp = integers(SAMPLE_TIME_FINE, items.get(SAMPLE_TIME_FINE, b""))
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, and the loop says so
-            x = np.array(values).astype(np.float32)
+        x = np.array(values).astype(np.float32)
         t = self._clock(stamp[0]) if stamp else None
         return (Frame(x, t, None if self._packet is None else self._sequence),)
 
