@@ -410,7 +410,7 @@ def test_a_board_with_another_model_ends_with_code_5(model, program, host, tmp_p
 
 
 def test_a_board_that_computes_something_else_is_told_with_its_first_sample(model, whole, tmp_path):
-    """From sequence number 40 on (questions and the tare take some, so sample 38 at the latest) it is a step too high."""
+    """From sequence number 40 on (questions and the tare take some, so sample 38 at the latest) it is too high."""
     c_compiler()
     folder = tmp_path / "wrong"
     folder.mkdir()

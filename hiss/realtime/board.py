@@ -41,6 +41,7 @@ class BoardReport:
     """What the comparison found. first: of the first difference, as a sentence; "" where there is none.
 
     states: how many states could be compared, and how many of them were equal.
+    waited: for an answer, before the next sample was sent; without a pause between samples that is the round trip.
     """
 
     name: str = ""
@@ -53,7 +54,7 @@ class BoardReport:
     equal_states: int = 0
     retries: int = 0
     damaged: int = 0
-    round_trip: LogBins = field(default_factory=LogBins)
+    waited: LogBins = field(default_factory=LogBins)
 
     @property
     def agrees(self) -> bool:
@@ -73,17 +74,17 @@ class BoardReport:
             "equal_states": self.equal_states,
             "retries": self.retries,
             "damaged_frames": self.damaged,
-            "round_trip": self.round_trip.as_dict(),
+            "waited": self.waited.as_dict(),
         }
 
     def as_text(self) -> str:
         """A line for people."""
         states = f" · {self.equal_states} of {self.states} states equal" if self.states else ""
-        trip = self.round_trip.as_dict()
+        waited = self.waited.as_dict()
         return (
             f"board     {self.name}: {self.samples} samples, {self.estimates} estimates, {self.differing} differ"
             f" (largest difference {self.largest:.3g}){states} · {self.retries} retries · "
-            f"round trip p50 {trip['p50_us']} us, p99 {trip['p99_us']} us"
+            f"waited for it p50 {waited['p50_us']} us, p99 {waited['p99_us']} us"
         )
 
 
@@ -94,7 +95,6 @@ class _Sent:
     frame: bytes
     seq: int
     sample: int
-    at_ns: int
     y: NDArray[Any] | None
     taring: bool
     state: int | None
@@ -136,11 +136,10 @@ class BoardStepper:
         if self.contract.tolerance is None and not np.isfinite(x).all():
             return self._uncounted(x)
         seq = self._next_seq()
-        at_ns = time.monotonic_ns()
-        frame = wire.encode(Message(wire.SAMPLE, seq, _us(at_ns), self._payload(x)))
+        frame = wire.encode(Message(wire.SAMPLE, seq, _us(time.monotonic_ns()), self._payload(x)))
         self.link.write(frame)
         y = self.stepper.step(x)
-        self._sent = _Sent(frame, seq, self.report.samples, at_ns, y, self.stepper.taring, self._state())
+        self._sent = _Sent(frame, seq, self.report.samples, y, self.stepper.taring, self._state())
         self.report.samples += 1
         return y
 
@@ -165,8 +164,9 @@ class BoardStepper:
         """Wait for the answer that is on its way, if one is, and compare it."""
         sent, self._sent = self._sent, None
         if sent is not None:
+            from_ns = time.monotonic_ns()
             answer = self._answer(sent.frame, sent.seq, f"sample {sent.sample}")
-            self.report.round_trip.add(time.monotonic_ns() - sent.at_ns)
+            self.report.waited.add(time.monotonic_ns() - from_ns)
             self._compare(sent, answer)
         self.report.damaged = self._receiver.damaged
         return self.report

@@ -9,6 +9,8 @@ import binascii
 import struct
 from dataclasses import dataclass
 
+from hiss.realtime.stuffing import cobs_decode, cobs_encode
+
 INFO, SAMPLE, TARE, RESET = b"ixtr"  # to the board
 INFO_IS, ANSWER, REFUSED = b"IyE"  # from the board
 NEW, TARING = 1, 2  # flags of an answer
@@ -64,31 +66,3 @@ class Receiver:
         messages = [decode(bytes(frame)) for frame in whole if frame]
         self.damaged += messages.count(None)
         return [message for message in messages if message is not None]
-
-
-def cobs_encode(data: bytes) -> bytes:
-    """Without zero bytes: each block of at most 254 others is preceded by its length and 1."""
-    made = bytearray()
-    for block in data.split(b"\0"):
-        at = 0
-        while len(block) - at >= 254:
-            made += b"\xff" + block[at : at + 254]
-            at += 254
-        made.append(len(block) - at + 1)
-        made += block[at:]
-    return bytes(made)
-
-
-def cobs_decode(data: bytes) -> bytes | None:
-    """What cobs_encode was given; None for what it never makes."""
-    made, at = bytearray(), 0
-    while at < len(data):
-        code = data[at]
-        block = data[at + 1 : at + code]
-        if code == 0 or len(block) != code - 1:
-            return None
-        made += block
-        at += code
-        if code < 255 and at < len(data):
-            made.append(0)
-    return bytes(made)
