@@ -123,6 +123,7 @@ static inline int32_t hiss_down(uint32_t x, uint32_t by)
     return y;
 }
 
+
 /* Two or four neighbours in one load; alignment does not matter. */
 static inline int32_t hiss_word(const void *address)
 {
@@ -130,6 +131,8 @@ static inline int32_t hiss_word(const void *address)
     __builtin_memcpy(&word, address, sizeof word);
     return word;
 }
+
+static inline void hiss_put(void *address, int32_t word) { __builtin_memcpy(address, &word, sizeof word); }
 
 #endif
 
@@ -352,37 +355,6 @@ static inline int64_t hiss_dot_wide_s16(int64_t sum, const int16_t *w, const int
     return sum;
 }
 
-#if defined(HISS_DSP)
-
-/* s + four rows of `columns` columns, a multiple of eight above 0; leaves w and x behind them. The compiler's own loop
-   spills registers. */
-static inline hiss_quad_t hiss_eights_s8(hiss_quad_t s, const int8_t **weight, const int16_t **input, size_t columns)
-{
-    const int8_t *w = *weight;
-    const int16_t *x = *input;
-    int32_t u;
-    int32_t v;
-    int32_t upper;
-    int32_t lower;
-#define HISS_PAIR                                                                                                      \
-    "ldr %[u], [%[x]], #4\n\tldrd %[upper], %[lower], [%[w]], #8\n\t"                                              \
-    "sxtb16 %[v], %[upper]\n\tsxtb16 %[upper], %[upper], ror #8\n\t"                                               \
-    "smlad %[a], %[v], %[u], %[a]\n\tsmlad %[b], %[upper], %[u], %[b]\n\t"                                         \
-    "sxtb16 %[v], %[lower]\n\tsxtb16 %[lower], %[lower], ror #8\n\t"                                               \
-    "smlad %[c], %[v], %[u], %[c]\n\tsmlad %[d], %[lower], %[u], %[d]\n\t"
-    __asm__ volatile("1:\n\t" HISS_PAIR HISS_PAIR HISS_PAIR HISS_PAIR "subs %[n], %[n], #8\n\tbne 1b"
-                     : [a] "+r"(s.a), [b] "+r"(s.b), [c] "+r"(s.c), [d] "+r"(s.d), [w] "+r"(w), [x] "+r"(x),
-                       [n] "+r"(columns), [u] "=&r"(u), [v] "=&r"(v), [upper] "=&r"(upper), [lower] "=&r"(lower)
-                     :
-                     : "cc", "memory");
-#undef HISS_PAIR
-    *weight = w;
-    *input = x;
-    return s;
-}
-
-#endif
-
 /* s + four rows of W times x; w stands as hiss_int.h says, and is left behind them. */
 static inline hiss_quad_t hiss_rows_s8(hiss_quad_t s, const int8_t **weight, const int16_t *x, size_t left)
 {
@@ -403,10 +375,6 @@ static inline hiss_quad_t hiss_rows_s8(hiss_quad_t s, const int8_t **weight, con
         x += now;
     }
 #elif defined(HISS_DSP)
-    if (left >= 8) {
-        s = hiss_eights_s8(s, &w, &x, left & ~(size_t)7);
-        left &= 7;
-    }
     for (; left >= 2; left -= 2, w += 8, x += 2) {
         const int32_t u = hiss_word(x);
         const int32_t upper = hiss_word(w);
@@ -486,6 +454,51 @@ static inline hiss_quad_t hiss_rows_s16(hiss_quad_t s, const int16_t **weight, c
     return s;
 }
 
+#if defined(HISS_DSP)
+
+/* What an affine map goes through, four rows after the other. */
+typedef struct {
+    const int32_t *bias;
+    const int16_t *x;
+    size_t columns;
+    int16_t *y;
+    const int8_t *shift;
+    size_t rows;
+} hiss_fours_t;
+
+/* All rows, a multiple of four above 0, with eight columns at a time, as many above 0; returns where the next row stands.
+   The compiler's own loop spills registers. */
+static HISS_APART const int8_t *hiss_fours_s8(const int8_t *w, hiss_fours_t *fours)
+{
+    int32_t a, b, c, d, u, v, upper, lower, n;
+#define HISS_PAIR                                                                                                      \
+    "ldr %[u], [%[x]], #4\n\tldrd %[upper], %[lower], [%[w]], #8\n\t"                                                  \
+    "sxtb16 %[v], %[upper]\n\tsxtb16 %[upper], %[upper], ror #8\n\t"                                                   \
+    "smlad %[a], %[v], %[u], %[a]\n\tsmlad %[b], %[upper], %[u], %[b]\n\t"                                             \
+    "sxtb16 %[v], %[lower]\n\tsxtb16 %[lower], %[lower], ror #8\n\t"                                                   \
+    "smlad %[c], %[v], %[u], %[c]\n\tsmlad %[d], %[lower], %[u], %[d]\n\t"
+    const int16_t *x;
+    __asm__ volatile("2:\n\t"
+                     "ldr %[u], [%[fours]]\n\tldrd %[a], %[b], [%[u]], #8\n\tldrd %[c], %[d], [%[u]], #8\n\t"
+                     "str %[u], [%[fours]]\n\tldrd %[x], %[n], [%[fours], #4]\n\t"
+                     "1:\n\t" HISS_PAIR HISS_PAIR HISS_PAIR HISS_PAIR "subs %[n], %[n], #8\n\tbne 1b\n\t"
+                     "ldrd %[u], %[v], [%[fours], #12]\n\tldr %[n], [%[v]], #4\n\t"
+                     "asr %[a], %[a], %[n]\n\tlsr %[n], %[n], #8\n\tasr %[b], %[b], %[n]\n\tlsr %[n], %[n], #8\n\t"
+                     "asr %[c], %[c], %[n]\n\tlsr %[n], %[n], #8\n\tasr %[d], %[d], %[n]\n\t"
+                     "ssat %[a], #16, %[a]\n\tssat %[b], #16, %[b]\n\tssat %[c], #16, %[c]\n\tssat %[d], #16, %[d]\n\t"
+                     "pkhbt %[a], %[a], %[b], lsl #16\n\tpkhbt %[c], %[c], %[d], lsl #16\n\t"
+                     "str %[a], [%[u]], #4\n\tstr %[c], [%[u]], #4\n\tstrd %[u], %[v], [%[fours], #12]\n\t"
+                     "ldr %[n], [%[fours], #20]\n\tsubs %[n], %[n], #4\n\tstr %[n], [%[fours], #20]\n\tbne 2b"
+                     : [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d), [w] "+r"(w), [x] "=&r"(x), [n] "=&r"(n),
+                       [u] "=&r"(u), [v] "=&r"(v), [upper] "=&r"(upper), [lower] "=&r"(lower)
+                     : [fours] "r"(fours)
+                     : "cc", "memory");
+#undef HISS_PAIR
+    return w;
+}
+
+#endif
+
 /* Four rows; returns where the next four stand. */
 static HISS_APART const int8_t *hiss_group_s8(const int8_t *w, const int16_t *x, size_t columns, const int32_t *bias,
                                            int16_t *y, const int8_t *shift)
@@ -497,6 +510,14 @@ static HISS_APART const int8_t *hiss_group_s8(const int8_t *w, const int16_t *x,
 void hiss_affine_s8(int16_t *y, const int8_t *w, const int16_t *x, size_t columns, const int32_t *bias,
                     const int8_t *shift, size_t rows)
 {
+#if defined(HISS_DSP)
+    const size_t done = columns > 0 && columns % 8 == 0 ? rows & ~(size_t)3 : 0;
+    if (done > 0) {
+        hiss_fours_t fours = {bias, x, columns, y, shift, done};
+        w = hiss_fours_s8(w, &fours);
+        bias += done, shift += done, y += done, rows -= done;
+    }
+#endif
     for (; rows >= 4; rows -= 4, bias += 4, shift += 4, y += 4) {
         w = hiss_group_s8(w, x, columns, bias, y, shift);
     }
@@ -1332,10 +1353,11 @@ static int64_t hiss_squares(const int16_t *x, size_t n, int32_t *sum)
     int64_t squares = 0;
     uint32_t s = 0;
 #if defined(HISS_DSP)
-    for (; n >= 2; n -= 2, x += 2) {
+    for (; n >= 4; n -= 4, x += 4) {
         const int32_t pair = hiss_word(x);
-        squares = hiss_smlald(pair, pair, squares);
-        s = hiss_smlad(pair, INT32_C(0x10001), s);
+        const int32_t next = hiss_word(x + 2);
+        squares = hiss_smlald(next, next, hiss_smlald(pair, pair, squares));
+        s = hiss_smlad(next, INT32_C(0x10001), hiss_smlad(pair, INT32_C(0x10001), s));
     }
 #endif
     for (; n > 0; --n, ++x) {
@@ -1450,9 +1472,11 @@ void hiss_mul_s16(int16_t *y, const int16_t *a, const int16_t *b, int shift, siz
 void hiss_copy_s16(int16_t *y, const int16_t *x, size_t n)
 {
 #if defined(HISS_DSP)
-    for (; n >= 2; n -= 2, x += 2, y += 2) {
-        const int32_t two = hiss_word(x);
-        __builtin_memcpy(y, &two, sizeof two);
+    for (; n >= 8; n -= 8, x += 8, y += 8) {
+        hiss_put(y, hiss_word(x));
+        hiss_put(y + 2, hiss_word(x + 2));
+        hiss_put(y + 4, hiss_word(x + 4));
+        hiss_put(y + 6, hiss_word(x + 6));
     }
 #endif
     for (; n > 0; --n, ++x, ++y) {
