@@ -59,6 +59,7 @@ class DeclaredDecoder(FramedDecoder):
         self._place_fields()
         every = [(f.scale, f.offset) for f in layout.channel_fields for _ in f.names]
         self._scale, self._offset = np.array(every).T
+        self._scaled = bool((self._scale != 1).any() or self._offset.any())
 
     def feed(self, data: bytes) -> list[Frame | Event]:
         """What these bytes complete, in the order of the stream."""
@@ -67,14 +68,18 @@ class DeclaredDecoder(FramedDecoder):
 
     def read(self, frame: bytes) -> tuple[Frame, ...]:
         """One sample a frame; none of a frame with another length or another constant."""
-        if len(frame) != self.layout.size or any(number(frame) != value for number, value in self._constants):
+        if len(frame) != self.layout.size:
+            return ()
+        if self._constants and any(number(frame) != value for number, value in self._constants):
             return ()
         self.counts.frames += 1
         raw = [_numbers(frame, *run, self.layout.order) for run in self._runs]
         values = raw[0] if len(raw) == 1 else np.concatenate(raw, dtype=np.float64)
+        if self._scaled:
+            values = values * self._scale + self._offset
         t = self._clock[1](self._clock[0](frame)) if self._clock else None
         seq = self._sequence[1](self._sequence[0](frame)) if self._sequence else None
-        return (Frame((values * self._scale + self._offset).astype(np.float32), t, seq),)
+        return (Frame(values.astype(np.float32), t, seq),)
 
     def _place_fields(self) -> None:
         at = len(self.layout.sync)
@@ -175,7 +180,7 @@ def _sound(layout: Layout, frame: bytes) -> bool:
         return False
     if layout.checksum is None:
         return True
-    whole = frame[: len(frame) - len(layout.tail)]
+    whole = frame[: len(frame) - len(layout.tail)] if layout.tail else frame
     body, checksum = whole[: -layout.checksum.size], whole[-layout.checksum.size :]
     return _checksum(layout, body) == checksum
 

@@ -7,6 +7,7 @@ import os
 import struct
 import sys
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -125,17 +126,17 @@ class Layout:
         if doubled := next((name for name in names if names.count(name) > 1), ""):
             raise ValueError(f"two channels are named {doubled}")
 
-    @property
+    @cached_property
     def channel_fields(self) -> tuple[Field, ...]:
         """The fields that make a sample."""
         return tuple(f for f in self.fields if f.role == "channel")
 
-    @property
+    @cached_property
     def body(self) -> struct.Struct:
         """All fields."""
         return struct.Struct(self.order + "".join(f.format for f in self.fields))
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Bytes of a frame, from sync word to tail."""
         return len(self.sync) + self.body.size + (self.checksum.size if self.checksum else 0) + len(self.tail)

@@ -45,6 +45,7 @@ class XsensDecoder(FramedDecoder):
             raise ValueError(f"no Xsens quantity {unknown[0]!r}; there are: {', '.join(SHORT)}, as in xsens:acc+gyr")
         super().__init__(SyncFramer(SYNC, 6, _size, lambda frame: not sum(frame[1:]) & 0xFF))
         self._quantities: tuple[int, ...] = ()
+        self._kinds: tuple[int, ...] = ()
         self._choose(tuple(SHORT[name] for name in wanted))
         self._clock = DeviceClock(32, TICK_S)
         self._packets = Unwrapped(1 << 16)
@@ -62,10 +63,9 @@ class XsensDecoder(FramedDecoder):
             return ()
         items = dict(split_items(frame[6 if frame[3] == LONG else 4 : -1]))
         self._count(items)
-        held = {quantity_of(kind): (kind, data) for kind, data in items.items()}
-        if not self._quantities and any(quantity in held for quantity in MOTION):
-            self._choose(tuple(quantity for quantity in held if quantity in QUANTITIES))
-        values = [v for quantity in self._quantities if quantity in held for v in numbers(*held[quantity])]
+        if not self._kinds or not all(kind in items for kind in self._kinds):
+            self._find(items)
+        values = [value for kind in self._kinds for value in numbers(kind, items[kind])]
         if not values or len(values) != len(self.channels):
             return ()
         self.counts.frames += 1
@@ -74,6 +74,13 @@ class XsensDecoder(FramedDecoder):
         x = np.array(values).astype(np.float32)
         t = self._clock(stamp[0]) if stamp else None
         return (Frame(x, t, None if self._packet is None else self._sequence),)
+
+    def _find(self, items: dict[int, bytes]) -> None:
+        """The ids, precision and all, of a sample's quantities in a message like this."""
+        held = {quantity_of(kind): kind for kind in items}
+        if not self._quantities and any(quantity in held for quantity in MOTION):
+            self._choose(tuple(quantity for quantity in held if quantity in QUANTITIES))
+        self._kinds = tuple(held[quantity] for quantity in self._quantities if quantity in held)
 
     def _choose(self, quantities: tuple[int, ...]) -> None:
         self._quantities = quantities
