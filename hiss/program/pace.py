@@ -52,16 +52,16 @@ FLOAT = Factors(
 """float32 with a floating point unit."""
 
 INTEGER = Factors(
-    mac=2.9,
-    row=31,
+    mac=1.2,
+    row=11,
     tap=3.4,
-    channel=15,
-    update=31,
-    read=7,
+    channel=20,
+    update=18,
+    read=3,
     selective=170,
-    norm=24,
-    element=14,
-    maps={"gelu": 43, "silu": 43, "sigmoid": 38, "tanh": 37, "relu": 13, "softplus": 43, "exp": 45, "clip": 19},
+    norm=15,
+    element=8,
+    maps={"gelu": 22, "silu": 22, "sigmoid": 24, "tanh": 24, "relu": 14, "softplus": 22, "exp": 46, "clip": 20},
 )
 """int8 weights, int32 states."""
 
