@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--device", required=True, metavar="DEVICE", help="anyskin:N, reskin:N (N chips), or csv.")
+@click.option("--device", required=True, metavar="DEVICE", help="anyskin[-text]:N, reskin[-text]:N, or csv.")
 @click.option(
     "--rate",
     type=Positive(),

@@ -37,7 +37,7 @@ from hiss.cli.stream import (
     required=True,
     multiple=True,
     metavar="DEVICE",
-    help="anyskin:N, reskin:N (N chips), or csv; one for all sources, or one each.",
+    help="anyskin:N, reskin:N, csv, wit, bno-rvc, ximu3, xsens, teleplot or a FILE.toml; one for all, or one each.",
 )
 @click.option("--duration", type=Positive(), metavar="S", help="End S s after frame 1.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="CSV", help="Estimates, as CSV.")

@@ -26,7 +26,7 @@ from hiss.cli.stream import EXIT_CODES, Positive, errors_reported, port_options,
     required=True,
     multiple=True,
     metavar="DEVICE",
-    help="anyskin:N, reskin:N (N chips), or csv; one for all sources, or one each.",
+    help="anyskin:N, reskin:N, csv, wit, bno-rvc, ximu3, xsens, teleplot or a FILE.toml; one for all, or one each.",
 )
 @click.option(
     "--target", "targets", multiple=True, metavar="NAME", help="Of several sources: this source or channel is a target."

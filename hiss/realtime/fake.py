@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiss.errors import PortError
-from hiss.realtime.devices import anyskin, csv, parse_device
+from hiss.realtime.devices import anyskin, csv, parse_device, skin_text
 from hiss.realtime.feeds import wait_until
 from hiss.realtime.framing import F32
 from hiss.recording import Channel, Recording
@@ -82,7 +82,10 @@ class Encoder:
         """One sample."""
         if self.kind == "csv":
             return csv.encode_line(t, x)
-        return anyskin.encode(x, simulated_temperature(t, self.chips))
+        degrees = simulated_temperature(t, self.chips)
+        if self.kind.endswith("-text"):
+            return skin_text.encode(x, degrees, temperature_last=self.kind == "reskin-text")
+        return anyskin.encode(x, degrees)
 
 
 def simulated_temperature(t: float, chips: int) -> F32:

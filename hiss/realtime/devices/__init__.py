@@ -39,7 +39,7 @@ def parse_device(text: str) -> tuple[str, int]:
         return kind, int(number or 5)
     if kind == "csv" and not number:
         return kind, 0
-    raise _unknown(text)
+    raise ValueError(f"no device {text!r} here; there are: {', '.join(DEVICES)} (N chips: 1 to 255)")
 
 
 def make_decoder(
@@ -73,7 +73,3 @@ def make_decoder(
     if kind in ("anyskin", "reskin"):
         return AnySkinDecoder(chips, with_degrees)
     return SkinTextDecoder(chips, with_degrees, temperature_last=kind == "reskin-text")
-
-
-def _unknown(text: str) -> ValueError:
-    return ValueError(f"no device {text!r}; there are: {', '.join(DEVICES)} (N chips: 1 to 255)")
