@@ -127,9 +127,9 @@ def test_samples_reach_every_extreme(short):
 
 PLANTED = {
     "saturation in the DSP path": ("m4f", "gcc", "hiss_int.c", "ssat %0, #16", "ssat %0, #15"),
-    "the wrong half in the DSP path": ("m33", "zig", "hiss_int.c", "smlawt %0", "smlawb %0"),
+    "the wrong half in the DSP path": ("m33", "zig", "hiss_int.c", "smlawt %[turned]", "smlawb %[turned]"),
     "a shift in the Helium path": ("m55", "gcc", "hiss_int.c", "vshrq_n_s32(pairs, 16)", "vshrq_n_s32(pairs, 15)"),
-    "a sign in the Helium path": ("m55", "gcc", "hiss_int.c", "(vsubq_s32(state.val[1]", "(vaddq_s32(state.val[1]"),
+    "a sign in the Helium path": ("m55", "gcc", "hiss_int.c", "turned_im = vaddq", "turned_im = vsubq"),
     "half a table entry on AVR": ("atmega328p", "gcc", "hiss_base.h", "t)pgm_read_word", "t)(int8_t)pgm_read_word"),
     "a ring one row too long": ("m0", "zig", "hiss_base.h", "at + 1U < rows", "at + 1U <= rows"),
     "a phase that a reset keeps": ("rv32imc", "zig", "model.c", "    self->phase_0 = 0U;\n", ""),
