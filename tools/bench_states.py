@@ -2,7 +2,7 @@
 
 16 bits are given only to states whose dead zone is under 0.1 % of the range, so the slowest mode of the high level may
 take no longer than about 60 chunks to forget: dt_min = 0.033 instead of the usual 0.001.
-python tools/bench_states.py prints a line per choice: sizeof, bits of the states, instructions on a Cortex-M4F (gcc -O2).
+python tools/bench_states.py prints a line per choice: sizeof, bits of the states, instructions on an M4F (gcc -O2).
 """
 
 from __future__ import annotations
