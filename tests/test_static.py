@@ -36,6 +36,8 @@ SUPPRESSED = {
     # The shift of a negative number: one function alone does it, and a HISS_CHECK refuses compilers where it is not
     # arithmetic
     "shiftTooManyBitsSigned": "hiss_int.c",
+    # What an assembler loop goes through lies in a struct that it alone reads
+    "unusedStructMember": "hiss_int.c",
 }
 """cppcheck's findings that stay, and the file."""
 
