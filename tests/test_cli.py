@@ -81,7 +81,13 @@ def start(*arguments: object, before: str = "") -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        preexec_fn=heed_ctrl_c if os.name == "posix" else None,  # noqa: PLW1509 - one thread forks here
     )
+
+
+def heed_ctrl_c() -> None:
+    """A test run that a shell put into the background hands down that SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def process(*arguments: object, before: str = "") -> Outcome:
@@ -474,7 +480,7 @@ def test_a_place_where_nothing_can_be_written(made: Path, tmp_path: Path) -> Non
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT")
 def test_ctrl_c_keeps_the_checkpoint_and_resume_goes_on_as_if_nothing_had_been(made: Path, tmp_path: Path) -> None:
-    asked = ["train", made / "skin.h5", *ASKED, "--set", "steps=240", "--set", "patience=1000"]
+    asked = ["train", made / "skin.h5", *ASKED, "--set", "steps=90", "--set", "patience=1000"]
     running = start(*asked, "-o", tmp_path / "cut")
     end = time.monotonic() + 40
     while not (tmp_path / "cut" / "last.safetensors").exists() and time.monotonic() < end and running.poll() is None:
@@ -484,7 +490,7 @@ def test_ctrl_c_keeps_the_checkpoint_and_resume_goes_on_as_if_nothing_had_been(m
     assert (running.returncode, "Traceback" in err) == (130, False), err
     assert f"hiss train --resume {tmp_path / 'cut'}" in err
     done = (tmp_path / "cut" / "log.csv").read_text().splitlines()
-    assert 2 <= len(done) < 81  # in the middle
+    assert 2 <= len(done) < 31  # in the middle
     assert hiss("evaluate", tmp_path / "cut", "--json")[0] == 0
     assert hiss("train", "--resume", tmp_path / "cut")[0] == 0
     assert hiss(*asked, "-o", tmp_path / "whole")[0] == 0
