@@ -18,9 +18,9 @@ from conftest import absent
 from test_packages import fingertip, readings
 
 from hiss.cli import main
-from hiss.cli.bill import core_bill
 from hiss.cli.export import PACKAGES
 from hiss.engines import cores
+from hiss.engines.core_bill import core_bill
 from hiss.firmware_export import export_c
 from hiss.firmware_export.bill import CoreBill, bill_of, errors_between, floating, settling_s, usual_errors
 from hiss.firmware_export.budget import Budget, complaint, found_in, parse_budget
