@@ -55,14 +55,20 @@ Part = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]], NDArray[np.in
 
 def normal_equations(parts: Iterable[Part], ages: Sequence[int]) -> NormalEquations:
     """Sum over recordings, in float64. Raises ValueError when there is no row."""
+    return summed(
+        (lagged(x, ages, some), y[some].astype(np.float64))
+        for x, y, steps in parts
+        for some in (steps[start : start + BLOCK] for start in range(0, len(steps), BLOCK))
+    )
+
+
+def summed(blocks: Iterable[tuple[F64, F64]]) -> NormalEquations:
+    """Of blocks of rows (n, P) and targets (n, D). Raises ValueError when there is no row."""
     count, sums = 0, None
-    for x, y, steps in parts:
-        for start in range(0, len(steps), BLOCK):
-            some = steps[start : start + BLOCK]
-            row, want = lagged(x, ages, some), y[some].astype(np.float64)
-            new = (row.sum(0), want.sum(0), row.T @ row, row.T @ want)
-            sums = new if sums is None else tuple(a + b for a, b in zip(sums, new, strict=True))
-            count += len(row)
+    for row, want in blocks:
+        new = (row.sum(0), want.sum(0), row.T @ row, row.T @ want)
+        sums = new if sums is None else tuple(a + b for a, b in zip(sums, new, strict=True))
+        count += len(row)
     if sums is None:
         raise ValueError("no valid sample to fit a ridge on")
     sx, sy, xx, xy = sums
