@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,7 @@ def plot_estimates(
 
     Raises MissingExtraError without matplotlib, HissError when the file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("matplotlib", "plot") from error
-    figure = Figure(figsize=(12, 6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(12, 6)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     label = f"{name} ({unit})" if unit else name
     hidden = np.where(valid, 1.0, np.nan)  # what is not scored is not drawn
@@ -45,6 +40,42 @@ def plot_estimates(
     below.plot(t, (estimate - y) * hidden, color="tab:red", linewidth=0.8)
     below.axhline(0, color="black", linewidth=0.5)
     below.set(ylabel=f"error ({unit})" if unit else "error", xlabel="time (s)")
+    _save(figure, path)
+
+
+def plot_comparison(path: str | Path, bars: Sequence[tuple[str, str, Sequence[float]]]) -> None:
+    """(data set, model, an error per seed): a panel per data set, the mean as a bar, each seed as a dot.
+
+    Raises MissingExtraError without matplotlib, HissError when the file cannot be written.
+    """
+    data = list(dict.fromkeys(name for name, _, _ in bars))
+    most = max(sum(name == d for name, _, _ in bars) for d in data)
+    figure = _figure(7.5 * len(data), 1.2 + 0.32 * most)
+    for axes, name in zip(figure.subplots(1, len(data), squeeze=False)[0], data, strict=True):
+        some = [(model, errors) for d, model, errors in bars if d == name]
+        places = range(len(some))
+        axes.barh(places, [np.mean(errors) for _, errors in some], color="tab:blue", alpha=0.45)
+        for place, (_, errors) in zip(places, some, strict=True):
+            axes.plot(errors, [place] * len(errors), ".", color="black", markersize=4)
+        axes.set_yticks(list(places), [model for model, _ in some])
+        axes.invert_yaxis()
+        axes.set(title=name, xlabel="test NMSE (less is better)", xscale="log")
+    _save(figure, path)
+
+
+def _figure(width: float, height: float) -> Any:
+    """An empty figure, inches."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("matplotlib", "plot") from error
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Any, path: str | Path) -> None:
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=110, metadata={"Software": None})
     write_bytes(path, image.getvalue())

@@ -1,0 +1,156 @@
+"""Comparisons: a cell equals what the verbs say one by one, what is done stays, wrong plans are said at once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from click.testing import CliRunner  # noqa: E402
+
+from hiss.cli.compare import command  # noqa: E402
+from hiss.cli.evaluate import command as evaluate_command  # noqa: E402
+from hiss.compare import cells, read_plan  # noqa: E402
+from hiss.recording import Recording, make_channels, write_hdf5  # noqa: E402
+
+PLAN = """
+seeds = [0, 1]
+[train]
+steps = 4
+epoch_steps = 2
+batch = 2
+window_samples = 60
+[data.skin]
+files = ["skin.h5"]
+target = "force"
+rate = 20
+period = 5
+windows = "4x3s"
+ridge_windows_s = [0.5, 1.0]
+[models.flat]
+kind = "Flat"
+net = { kind = "S4D", d_model = 4, n_layers = 1, d_state = 4 }
+train = { lr = 1e-3 }
+[models.lags]
+kind = "Ridge"
+lags = 6
+[models.features]
+kind = "Ridge"
+lags = 6
+features = 16
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    recordings = []
+    for seed, name in enumerate("abc"):
+        rng = np.random.default_rng(seed)
+        x = np.cumsum(rng.normal(size=(400, 2)), 0).astype(np.float32) / 5
+        y = x[:, :1] * np.tanh(x[:, 1:])
+        channels = make_channels(["p", "q"], "uT"), make_channels(["force"], "N")
+        split = "test" if name == "c" else None
+        recordings.append(Recording(name, np.arange(400) / 20, x, channels[0], y, channels[1], rate_hz=20, split=split))
+    write_hdf5(tmp_path / "skin.h5", recordings)
+    (tmp_path / "plan.toml").write_text(PLAN)
+    return tmp_path
+
+
+def compare(folder: Path, *options: str) -> str:
+    done = CliRunner().invoke(command, [str(folder / "plan.toml"), "--no-integers", *options], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_a_cell_says_what_evaluate_says_of_its_run(folder: Path) -> None:
+    compare(folder, "--quick")
+    cell = json.loads((folder / "plan/skin/flat/0/cell.json").read_text())
+    run = str(folder / "plan/skin/flat/0/run")
+    options = ["--data", str(folder / "skin.h5"), "--windows", "4x3s", "--seed", "1234", "--json"]
+    said = CliRunner().invoke(evaluate_command, [run, *options])
+    found = json.loads(said.stdout.splitlines()[-1])
+    assert cell["nmse"] == pytest.approx(found["nmse"], rel=1e-12)
+    assert cell["outputs"]["force"]["rmse"] == pytest.approx(found["outputs"]["force"]["rmse"], rel=1e-12)
+
+
+def test_what_is_done_stays_and_what_is_missing_is_done(folder: Path) -> None:
+    compare(folder)
+    cells_made = {path: path.read_bytes() for path in folder.rglob("cell.json")}
+    assert len(cells_made) == 5  # the exact ridge has nothing to draw: one seed
+    shutil.rmtree(folder / "plan/skin/flat/1")
+    compare(folder)
+    again = {path: path.read_bytes() for path in folder.rglob("cell.json")}
+    gone = folder / "plan/skin/flat/1/cell.json"
+    assert {p for p in again if again[p] != cells_made[p]} == {gone}  # it took another time
+    assert json.loads(again[gone])["nmse"] == json.loads(cells_made[gone])["nmse"]
+
+
+def test_a_cell_of_another_plan_or_other_files_is_not_done(folder: Path) -> None:
+    compare(folder, "--quick")
+    plan = folder / "plan.toml"
+
+    def todo() -> set[str]:
+        return {c.entry.name for c in cells(read_plan(plan), folder / "plan") if c.seed == 0 and c.found is None}
+
+    assert todo() == set()
+    plan.write_text(PLAN.replace("steps = 4", "steps = 6"))
+    assert todo() == {"flat"}
+    plan.write_text(PLAN.replace("lags = 6\nfeatures", "lags = 7\nfeatures"))
+    assert todo() == {"features"}
+    plan.write_text(PLAN.replace("4x3s", "5x3s"))
+    assert todo() == {"flat", "lags", "features"}
+
+
+def test_a_run_of_another_plan_is_not_resumed(folder: Path) -> None:
+    compare(folder, "--quick", "--only", "flat")
+    (folder / "plan.toml").write_text(PLAN.replace("steps = 4", "steps = 6"))
+    compare(folder, "--quick", "--only", "flat")
+    log = (folder / "plan/skin/flat/0/run/log.csv").read_text().splitlines()
+    assert len(log) == 1 + 3
+
+
+def test_jobs_change_no_figure(folder: Path) -> None:
+    one = json.loads(compare(folder, "--quick", "--json").splitlines()[-1])
+    shutil.rmtree(folder / "plan")
+    two = json.loads(compare(folder, "--quick", "--jobs", "2", "--json").splitlines()[-1])
+    assert _means(one) == pytest.approx(_means(two), rel=1e-4)  # sums over other threads
+
+
+def _means(found: dict) -> list[float]:
+    return [row["nmse"]["mean"] for row in found["rows"]]
+
+
+def test_the_table_has_a_row_per_model_and_the_least_error_first(folder: Path) -> None:
+    text = compare(folder)
+    assert (folder / "plan/comparison.png").stat().st_size > 1000
+    table = [line for line in (folder / "plan/table.md").read_text().splitlines() if line.startswith("| ")][2:]
+    assert {line.split("|")[1].strip() for line in table} == {"flat (2 seeds)", "lags", "features"}
+    errors = [float(line.split("|")[2].split("±")[0]) for line in table]
+    assert errors == sorted(errors)
+    assert "look-ahead 0" in text
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("rate = 20", "rates = 20", "unknown key 'rates'"),
+        ("period = 5\n", "", "says nothing of period"),
+        ('kind = "Flat"', 'kind = "Flatt"', "unknown kind of model 'Flatt'"),
+        ("d_model = 4", "d_modell = 4", "no key 'd_modell'"),
+        ("steps = 4", "stepps = 4", "stepps"),
+        ("seeds = [0, 1]", "seeds = []", "seeds is []"),
+        ("4x3s", "4 of 3s", "expected a count and seconds"),
+        ("lags = 6\n[", "lag = 6\n[", "unknown key 'lag'"),
+    ],
+)
+def test_what_is_wrong_in_a_plan_is_said_before_any_training(folder: Path, before: str, after: str, said: str) -> None:
+    (folder / "plan.toml").write_text(PLAN.replace(before, after, 1))
+    done = CliRunner().invoke(command, [str(folder / "plan.toml")])
+    assert done.exit_code == 2
+    assert said in done.output
+    assert not list(folder.rglob("cell.json"))
