@@ -28,7 +28,18 @@ WITHOUT_TORCH = (
     *("program", "quantization", "firmware_export", "engines", "realtime"),
     *("recording.py", "resample.py", "dataset.py"),
 )
-ONE_FILE_EACH = ("onnx", "flatbuffers", "tflite_runtime", "serial", "matplotlib", "unicorn", "h5py")
+ONE_FILE_EACH = (
+    "onnx",
+    "flatbuffers",
+    "tflite_runtime",
+    "serial",
+    "pylsl",
+    "mcap",
+    "rclpy",
+    "matplotlib",
+    "unicorn",
+    "h5py",
+)
 
 
 def imports(path: Path) -> set[str]:

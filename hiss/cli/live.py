@@ -15,6 +15,7 @@ from hiss.cli.stream import (
     engine_option,
     errors_reported,
     open_model,
+    out_option,
     port_options,
     run_loop,
     usage,
@@ -40,7 +41,7 @@ from hiss.cli.stream import (
     help="anyskin:N, reskin:N, csv, wit, bno-rvc, ximu3, xsens, teleplot or a FILE.toml; one for all, or one each.",
 )
 @click.option("--duration", type=Positive(), metavar="S", help="End S s after frame 1.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="CSV", help="Estimates, as CSV.")
+@out_option
 @click.option("--record", type=click.Path(path_type=Path, dir_okay=False), metavar="H5", help="Frames, as a recording.")
 @click.option("--overwrite", is_flag=True, help="Let --record replace a file.")
 @port_options
@@ -53,7 +54,7 @@ def command(
     devices: tuple[str, ...],
     baud: int,
     duration: float | None,
-    out: Path | None,
+    outs: tuple[str, ...],
     record: Path | None,
     overwrite: bool,
     first_frame: float,
@@ -77,8 +78,9 @@ def command(
     from hiss.realtime.devices import make_decoder
     from hiss.realtime.feeds import DecodedFeed, Feed
     from hiss.realtime.live import Limits, Loop
+    from hiss.realtime.outputs import make_output
     from hiss.realtime.recorder import Recorder
-    from hiss.realtime.sinks import CsvOut, EventLines, JsonLines, Sink
+    from hiss.realtime.sinks import EventLines, Sink, stdout_lines
     from hiss.realtime.sources import make_source
 
     with errors_reported():
@@ -93,12 +95,11 @@ def command(
             decoder = usage(make_decoder, device, [p.name for p in program.inputs], torn_start=port.torn_start)
             feed = DecodedFeed(port, decoder)
         sinks: list[Sink] = [EventLines(sys.stderr)]
-        if out:
-            sinks.append(CsvOut(out, program.outputs))
+        sinks += [usage(make_output, text, program.outputs) for text in outs]
         if record:
             sinks.append(Recorder(record, record.stem, overwrite, device=", ".join(devices), source=feed.name))
         if not as_json:
-            sinks.append(JsonLines(sys.stdout, program.outputs))
+            sinks.append(stdout_lines(program.outputs, feed.ends))
         limits = Limits(duration, first_frame, silence)
         with open_board(board, board_baud, program) as other, other.beside(stepper, sinks, as_json) as both:
             run_loop(Loop(feed, both, sinks, limits), as_json)

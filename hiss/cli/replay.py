@@ -10,7 +10,16 @@ import click
 
 from hiss.cli.board_option import board_options, open_board
 from hiss.cli.columns import model_inputs
-from hiss.cli.stream import EXIT_CODES, Positive, engine_option, errors_reported, open_model, run_loop
+from hiss.cli.stream import (
+    EXIT_CODES,
+    Positive,
+    engine_option,
+    errors_reported,
+    open_model,
+    out_option,
+    run_loop,
+    usage,
+)
 from hiss.errors import RecordingError
 from hiss.recording import Recording, read_recordings
 
@@ -27,7 +36,7 @@ from hiss.recording import Recording, read_recordings
 )
 @click.option("--rate", type=Positive(), metavar="HZ", help="Rate of a CSV file without a time column.")
 @click.option("--duration", type=Positive(), metavar="S", help="End S s after sample 1.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="CSV", help="Estimates, as CSV.")
+@out_option
 @engine_option
 @board_options
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON per recording, and no estimates.")
@@ -39,7 +48,7 @@ def command(
     speed: str,
     rate: float | None,
     duration: float | None,
-    out: Path | None,
+    outs: tuple[str, ...],
     engine: str,
     board: str | None,
     board_baud: int,
@@ -56,19 +65,19 @@ def command(
     from hiss.engines import open_stepper
     from hiss.realtime.feeds import RecordingFeed
     from hiss.realtime.live import Limits, Loop
-    from hiss.realtime.sinks import CsvOut, EventLines, JsonLines, Sink
+    from hiss.realtime.outputs import make_output
+    from hiss.realtime.sinks import EventLines, JsonLines, Sink
 
     times = _speed(speed)
     with errors_reported(), contextlib.ExitStack() as stack:
         program = open_model(model)
         chosen = choose(read_recordings(file, rate_hz=rate, raw=raw), trial, str(file))
-        if out and len(chosen) > 1:
+        if outs and len(chosen) > 1:
             raise click.UsageError(f"--out holds one recording, but {len(chosen)} are chosen; name one with --trial")
         other = stack.enter_context(open_board(board, board_baud, program))
         for recording in (model_inputs(r, program) for r in chosen):
             sinks: list[Sink] = [EventLines(sys.stderr)]
-            if out:
-                sinks.append(CsvOut(out, program.outputs))
+            sinks += [usage(make_output, text, program.outputs) for text in outs]
             if not as_json:
                 sinks.append(JsonLines(sys.stdout, program.outputs))
             with other.beside(open_stepper(program, engine), sinks, as_json) as stepper:

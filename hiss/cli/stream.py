@@ -80,6 +80,15 @@ class Positive(click.ParamType):  # type: ignore[type-arg]
         return number
 
 
+def out_option(command: Callable[P, T]) -> Callable[P, T]:
+    """--out: where estimates go beside stdout; `outs`, texts for hiss.realtime.outputs.make_output."""
+    said = (
+        "Estimates go there too; repeat for several: csv:FILE, jsonl:FILE, udp:HOST:PORT, teleplot:HOST[:PORT], "
+        "serial:PORT[@BAUD], lsl:NAME, mcap:FILE, ros2:TOPIC. FILE.csv alone is a CSV file."
+    )
+    return click.option("--out", "outs", multiple=True, metavar="KIND:WHERE", help=said)(command)
+
+
 def engine_option(command: Callable[P, T]) -> Callable[P, T]:
     """--engine: what computes the estimates."""
     from hiss.engines import ENGINES

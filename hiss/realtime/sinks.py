@@ -6,8 +6,9 @@ import contextlib
 import json
 import math
 import os
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -131,17 +132,18 @@ class LiveJsonLines(Sink):
         self._drain.push()
 
 
-class CsvOut(Sink):
-    """A CSV file, one row per estimate as it comes: time (s), seq, the outputs with their units, lat_us."""
+class TextFile(Sink):
+    """A file with a line per estimate, each as soon as it comes; nothing is dropped. Raises HissError."""
 
-    def __init__(self, path: str | os.PathLike[str], outputs: Sequence[Port]):
+    def __init__(self, path: str | os.PathLike[str], text: Callable[[Estimate], str], header: str = ""):
         self.path = Path(path)
-        self.header = ["time (s)", "seq", *(f"{p.name} ({p.unit})" if p.unit else p.name for p in outputs), "lat_us"]
+        self.text = text
+        self.header = header
 
-    def __enter__(self) -> CsvOut:
+    def __enter__(self) -> TextFile:
         with self._named():
             self._file = open(self.path, "w", encoding="utf-8", buffering=1)
-            self._file.write(",".join(self.header) + "\n")
+            self._file.write(self.header)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -149,10 +151,9 @@ class CsvOut(Sink):
             self._file.close()
 
     def estimate(self, estimate: Estimate) -> None:
-        """Write the row."""
-        values = ",".join(f"{y:.9g}" for y in estimate.y.tolist())
+        """Write the line."""
         with self._named():
-            self._file.write(f"{estimate.t:.6f},{estimate.seq},{values},{estimate.latency_ns / 1e3:.1f}\n")
+            self._file.write(self.text(estimate))
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
@@ -160,6 +161,35 @@ class CsvOut(Sink):
             yield
         except OSError as error:
             raise HissError(f"{self.path} cannot be written: {error.strerror or error}") from error
+
+
+class JsonOut(TextFile):
+    """The lines of JsonText."""
+
+    def __init__(self, path: str | os.PathLike[str], outputs: Sequence[Port]):
+        super().__init__(path, JsonText(outputs))
+
+
+class CsvOut(TextFile):
+    """Rows of time (s), seq, the outputs with their units, lat_us."""
+
+    def __init__(self, path: str | os.PathLike[str], outputs: Sequence[Port]):
+        columns = ["time (s)", "seq", *(f"{p.name} ({p.unit})" if p.unit else p.name for p in outputs), "lat_us"]
+        super().__init__(path, _row, ",".join(columns) + "\n")
+
+
+def _row(estimate: Estimate) -> str:
+    values = ",".join(f"{y:.9g}" for y in estimate.y.tolist())
+    return f"{estimate.t:.6f},{estimate.seq},{values},{estimate.latency_ns / 1e3:.1f}\n"
+
+
+def stdout_lines(outputs: Sequence[Port], ends: bool) -> Sink:
+    """Estimates on stdout: a live stream waits for no reader, data that ends waits for every one."""
+    try:
+        fd = sys.stdout.fileno()
+    except (OSError, ValueError):  # not a file: a notebook, a test
+        return JsonLines(sys.stdout, outputs)
+    return JsonLines(sys.stdout, outputs) if ends else LiveJsonLines(fd, outputs)
 
 
 class EventLines(Sink):
