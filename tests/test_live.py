@@ -23,6 +23,8 @@ from hiss.realtime.devices.csv import encode_header, encode_line
 from hiss.realtime.feeds import DecodedFeed, RecordingFeed
 from hiss.realtime.framing import Event
 from hiss.realtime.live import Limits, Loop
+from hiss.realtime.log_recording import read_log
+from hiss.realtime.open_feed import decoded_feed
 from hiss.realtime.recorder import Recorder
 from hiss.realtime.sinks import Estimate, EventLines, Sink
 from hiss.realtime.sources import CallableSource, make_source
@@ -82,8 +84,7 @@ def through(program: Program, chunks: list[bytes], device: str) -> tuple[Kept, L
     """The loop over these chunks of bytes."""
     kept, chunks = Kept(), list(chunks)
     source = CallableSource(lambda: chunks.pop(0) if chunks else None)
-    decoder = make_decoder(device, [p.name for p in program.inputs], torn_start=False)
-    loop = Loop(DecodedFeed(source, decoder), Stepper(program), [kept])
+    loop = Loop(decoded_feed(source, device, [p.name for p in program.inputs]), Stepper(program), [kept])
     return kept, loop
 
 
@@ -263,7 +264,7 @@ def test_the_loop_leaves_time_for_more_than_1_kHz(program: Program) -> None:
 def test_a_recorder_keeps_the_frames_and_their_times(program: Program, recording: Recording, tmp_path: Path) -> None:
     path = tmp_path / "kept.h5"
     kept, loop = through(program, [b"".join(lines(recording))], "csv")
-    loop.sinks.append(Recorder(path, "walk"))
+    loop.sinks.append(Recorder(path, loop.feed, "walk"))
     loop.run()
     (back,) = read_recordings(path)
     np.testing.assert_array_equal(back.x, recording.x)
@@ -274,31 +275,28 @@ def test_a_recorder_keeps_the_frames_and_their_times(program: Program, recording
     close(again.y, kept.y)
 
 
-def test_a_recording_is_not_overwritten_and_survives_a_full_disk(
+def test_a_recording_is_not_overwritten_and_the_log_survives_where_it_cannot_be_made(
     program: Program, recording: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "gone" / "kept.h5"
-    with pytest.raises(HissError, match="no folder"):
-        Recorder(path).__enter__()
-    path.parent.mkdir()
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
-
-    def full_disk(to: Path, recordings: list[Recording]) -> None:
-        if to == path:
-            raise OSError(28, "No space left on device")
-        write_hdf5(to, recordings)
-
-    monkeypatch.setattr("hiss.realtime.recorder.write_hdf5", full_disk)
     _, loop = through(program, [b"".join(lines(recording))], "csv")
-    loop.sinks.append(Recorder(path, "walk"))
-    with pytest.raises(HissError, match="frames are safe in") as caught:
-        loop.run()
-    (back,) = read_recordings(str(caught.value).rsplit(" ", 1)[1])
-    np.testing.assert_array_equal(back.x, recording.x)
+    with pytest.raises(HissError, match="no folder"):
+        Recorder(path, loop.feed).__enter__()
+    path.parent.mkdir()
+
+    def full_disk(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    loop.sinks.append(Recorder(path, loop.feed, "walk"))
+    with monkeypatch.context() as full:
+        full.setattr("hiss.realtime.log_recording.write_hdf5", full_disk)
+        with pytest.raises(HissError, match=f"{path.with_suffix('.hlog')} holds the {len(recording)} frames"):
+            loop.run()
+    np.testing.assert_array_equal(read_log(path.with_suffix(".hlog")).recording.x, recording.x)
     taken = tmp_path / "taken.h5"
     write_hdf5(taken, [recording])
     with pytest.raises(HissError, match="exists already"):
-        Recorder(taken).__enter__()
+        Recorder(taken, loop.feed).__enter__()
 
 
 @pytest.mark.parametrize("name", ["walk.h5", "walk.csv"])

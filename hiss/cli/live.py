@@ -17,6 +17,7 @@ from hiss.cli.stream import (
     open_model,
     out_option,
     port_options,
+    rotate_on_hangup,
     run_loop,
     usage,
 )
@@ -42,7 +43,15 @@ from hiss.cli.stream import (
 )
 @click.option("--duration", type=Positive(), metavar="S", help="End S s after frame 1.")
 @out_option
-@click.option("--record", type=click.Path(path_type=Path, dir_okay=False), metavar="H5", help="Frames, as a recording.")
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Frames, events and estimates, as a recording: .h5, .csv or .mcap; the raw log beside it.",
+)
+@click.option(
+    "--keep-log/--no-keep-log", default=True, show_default=True, help="Leave the raw log; hiss replay reads it."
+)
 @click.option("--overwrite", is_flag=True, help="Let --record replace a file.")
 @port_options
 @engine_option
@@ -56,6 +65,7 @@ def command(
     duration: float | None,
     outs: tuple[str, ...],
     record: Path | None,
+    keep_log: bool,
     overwrite: bool,
     first_frame: float,
     silence: float,
@@ -75,31 +85,34 @@ def command(
       hiss live force.hiss --source /dev/ttyACM0 --device anyskin:5 --record today.h5
     """
     from hiss.engines import open_stepper
-    from hiss.realtime.devices import make_decoder
-    from hiss.realtime.feeds import DecodedFeed, Feed
+    from hiss.realtime.feeds import DecodedFeed
     from hiss.realtime.live import Limits, Loop
+    from hiss.realtime.open_feed import decoded_feed
     from hiss.realtime.outputs import make_output
     from hiss.realtime.recorder import Recorder
+    from hiss.realtime.several import SeveralFeed
     from hiss.realtime.sinks import EventLines, Sink, stdout_lines
     from hiss.realtime.sources import make_source
 
     with errors_reported():
         program = open_model(model)
         stepper = open_stepper(program, engine)  # a compiler may take its time: before the port is opened
-        feed: Feed
         if len(sources) > 1:
-            feed = several_feed(sources, devices, baud)
+            feed: DecodedFeed | SeveralFeed = several_feed(sources, devices, baud)
         else:
             source, device = single(sources, devices)
             port = usage(make_source, source, baud)
-            decoder = usage(make_decoder, device, [p.name for p in program.inputs], torn_start=port.torn_start)
-            feed = DecodedFeed(port, decoder)
+            feed = usage(decoded_feed, port, device, [p.name for p in program.inputs])
         sinks: list[Sink] = [EventLines(sys.stderr)]
         sinks += [usage(make_output, text, program.outputs) for text in outs]
-        if record:
-            sinks.append(Recorder(record, record.stem, overwrite, device=", ".join(devices), source=feed.name))
+        recorder = usage(Recorder, record, feed, None, overwrite, keep_log, (), program.outputs) if record else None
+        sinks += [] if recorder is None else [recorder]
         if not as_json:
             sinks.append(stdout_lines(program.outputs, feed.ends))
         limits = Limits(duration, first_frame, silence)
-        with open_board(board, board_baud, program) as other, other.beside(stepper, sinks, as_json) as both:
+        with (
+            rotate_on_hangup(recorder),
+            open_board(board, board_baud, program) as other,
+            other.beside(stepper, sinks, as_json) as both,
+        ):
             run_loop(Loop(feed, both, sinks, limits), as_json)

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import click
 
-from hiss.cli.several import SAID, record_several, several_feed, single
-from hiss.cli.stream import EXIT_CODES, Positive, errors_reported, port_options, run_loop, usage
+from hiss.cli.several import SAID, several_feed, single
+from hiss.cli.stream import (
+    EXIT_CODES,
+    Positive,
+    errors_reported,
+    port_options,
+    rotate_on_hangup,
+    run_loop,
+    usage,
+)
+from hiss.errors import HissError
+from hiss.realtime.feeds import DecodedFeed
+from hiss.realtime.live import Limits, Loop
+from hiss.realtime.open_feed import decoded_feed
+from hiss.realtime.recorder import Recorder
+from hiss.realtime.several import SeveralFeed
+from hiss.realtime.sinks import EventLines
+from hiss.realtime.sources import make_source
 
 
 @click.command(epilog=EXIT_CODES)
 @click.option(
     "--source",
     "sources",
-    required=True,
     multiple=True,
     metavar="PORT",
     help=f"A port's path, file:PATH, or py:MODULE:FUNCTION. {SAID}",
@@ -23,7 +39,6 @@ from hiss.cli.stream import EXIT_CODES, Positive, errors_reported, port_options,
 @click.option(
     "--device",
     "devices",
-    required=True,
     multiple=True,
     metavar="DEVICE",
     help="anyskin:N, reskin:N, csv, wit, bno-rvc, ximu3, xsens, teleplot or a FILE.toml; one for all, or one each.",
@@ -32,7 +47,23 @@ from hiss.cli.stream import EXIT_CODES, Positive, errors_reported, port_options,
     "--target", "targets", multiple=True, metavar="NAME", help="Of several sources: this source or channel is a target."
 )
 @click.option(
-    "-o", "--out", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="H5", help="The file."
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The recording; its suffix is .h5, .csv or .mcap (or none: HDF5).",
+)
+@click.option(
+    "--repair",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="LOG",
+    help="Make the recording of a raw log (FILE.hlog) instead, as after a crash.  [default of -o: LOG with .h5]",
+)
+@click.option(
+    "--keep-log/--no-keep-log",
+    default=True,
+    show_default=True,
+    help="Leave the raw log beside the recording: hiss replay and --repair need it.",
 )
 @click.option("--name", metavar="NAME", help="Name of the recording in the file.  [default: the file's name]")
 @click.option("--duration", type=Positive(), metavar="S", help="End S s after frame 1.")
@@ -44,7 +75,9 @@ def command(
     sources: tuple[str, ...],
     devices: tuple[str, ...],
     targets: tuple[str, ...],
-    out: Path,
+    out: Path | None,
+    repair: Path | None,
+    keep_log: bool,
     name: str | None,
     baud: int,
     duration: float | None,
@@ -56,43 +89,75 @@ def command(
 ) -> None:
     """Record a sensor on a serial port, with the time of every sample, until Ctrl-C.
 
-    However it ends, what came is written: by --duration, Ctrl-C, SIGTERM, or an unplugged board.
+    However it ends, what came is written: by --duration, Ctrl-C, SIGTERM, or an unplugged board. All bytes go as they
+    come into a raw log beside the recording (FILE.hlog), which is made of it at the end. A process that is killed loses
+    nothing that it had read, a power cut at most the last second: hiss record --repair FILE.hlog. SIGHUP begins
+    the next file (FILE.1.h5, FILE.2.h5 ...) without losing a frame between.
 
     \b
     Example:
       hiss record --source /dev/ttyACM0 --device anyskin:5 -o presses.h5 --duration 60
       hiss record --source skin=/dev/ttyACM0 --device anyskin:5 --source gauge=/dev/ttyUSB0 --device csv \\
         --target gauge -o presses.h5
+      hiss record --repair presses.hlog -o presses.csv
 
     Several sources are recorded on one clock, their arrivals here, at the frames of the first; the values of the others
     are linear between their samples.
     """
-    from hiss.realtime.devices import make_decoder
-    from hiss.realtime.feeds import DecodedFeed
-    from hiss.realtime.live import Limits, Loop
-    from hiss.realtime.recorder import Recorder
-    from hiss.realtime.sinks import EventLines
-    from hiss.realtime.sources import make_source
-
-    limits = Limits(duration, first_frame, silence)
-    if len(sources) > 1:
+    if repair:
+        if sources or devices or targets:
+            raise click.UsageError("--repair takes all from the log: no --source, --device or --target")
         with errors_reported():
-            feed = several_feed(sources, devices, baud, temperature=temperature)
-            record_several(feed, targets, out, name or out.stem, overwrite, limits, as_json)
+            _repair(repair, out or repair.with_suffix(".h5"), overwrite, as_json)
         return
-    source, device = single(sources, devices, targets)
+    for option, given in (("--source", sources), ("--device", devices), ("-o", out)):
+        if not given:
+            raise click.UsageError(f"Missing option '{option}'.")
+    assert out is not None
+    limits = Limits(duration, first_frame, silence)
     with errors_reported():
-        port = usage(make_source, source, baud)
-        decoder = usage(make_decoder, device, temperature=temperature, torn_start=port.torn_start)
-        recorder = Recorder(out, name or out.stem, overwrite, device=device, source=source)
-        loop = Loop(
-            DecodedFeed(port, decoder),
-            sinks=[EventLines(sys.stderr), recorder],
-            limits=limits,
-        )
+        feed = _feed(sources, devices, targets, baud, temperature)
+        recorder = usage(Recorder, out, feed, name, overwrite, keep_log, targets)
+        loop = Loop(feed, sinks=[EventLines(sys.stderr), recorder], limits=limits)
         try:
-            run_loop(loop, as_json)
+            with rotate_on_hangup(recorder):
+                run_loop(loop, as_json)
         finally:
-            if len(recorder) and out.exists():
-                left_out = f", {recorder.left_out} left out (not finite)" if recorder.left_out else ""
-                click.echo(f"{out}: {len(recorder)} frames of {len(recorder.channels)} channels{left_out}", err=True)
+            _say(recorder, feed)
+
+
+def _feed(
+    sources: tuple[str, ...], devices: tuple[str, ...], targets: tuple[str, ...], baud: int, temperature: bool
+) -> DecodedFeed | SeveralFeed:
+    if len(sources) > 1:
+        return several_feed(sources, devices, baud, temperature=temperature)
+    source, device = single(sources, devices, targets)
+    return usage(decoded_feed, usage(make_source, source, baud), device, (), temperature)
+
+
+def _say(recorder: Recorder, feed: DecodedFeed | SeveralFeed) -> None:
+    """What has been written."""
+    if not recorder.made:
+        return
+    said = f"{', '.join(map(str, recorder.made))}: {len(recorder)} frames of {len(recorder.channels)} channels"
+    if isinstance(feed, SeveralFeed):
+        said += f", aligned at {feed.names[0]}'s; {feed.early} left out before all had begun"
+    if recorder.left_out:
+        said += f", {recorder.left_out} left out (not finite)"
+    if recorder.targets:
+        said += f"; targets: {', '.join(recorder.targets)}"
+    click.echo(said, err=True)
+
+
+def _repair(log: Path, out: Path, overwrite: bool, as_json: bool) -> None:
+    from hiss.realtime.log_recording import convert
+
+    if out.exists() and not overwrite:
+        raise HissError(f"{out} exists already; choose another name, or allow it with --overwrite")
+    made = usage(convert, log, out)
+    r = made.recording
+    if as_json:
+        click.echo(json.dumps({"frames": len(r), "left_out": made.left_out, "torn_bytes": made.torn}))
+    left_out = f", {made.left_out} left out (not finite)" if made.left_out else ""
+    torn = f"; {made.torn} bytes at the end of the log are torn and left out" if made.torn else ""
+    click.echo(f"{out}: {len(r)} frames of {len(r.channels) + len(r.targets)} channels{left_out}{torn}", err=True)

@@ -54,7 +54,10 @@ def command(
     board_baud: int,
     as_json: bool,
 ) -> None:
-    """Run the loop of hiss live from a recording (HDF5 or CSV), each one from fresh state.
+    """Run the loop of hiss live from a recording (HDF5 or CSV), each one from fresh state, or from a raw log.
+
+    A raw log (FILE.hlog, beside what hiss record and live --record write) gives the estimates that were made live, at
+    the same times, bit by bit.
 
     Estimates are JSON lines on stdout as in hiss live; t is the recording's own time. Needs numpy only, no torch.
 
@@ -63,25 +66,33 @@ def command(
       hiss replay force.hiss eflesh_normal_force.h5 --trial run2 --raw --speed 1
     """
     from hiss.engines import open_stepper
-    from hiss.realtime.feeds import RecordingFeed
+    from hiss.realtime.feeds import Feed, RecordingFeed
     from hiss.realtime.live import Limits, Loop
+    from hiss.realtime.log_source import is_log
+    from hiss.realtime.open_feed import log_feed
     from hiss.realtime.outputs import make_output
     from hiss.realtime.sinks import EventLines, JsonLines, Sink
 
     times = _speed(speed)
     with errors_reported(), contextlib.ExitStack() as stack:
         program = open_model(model)
-        chosen = choose(read_recordings(file, rate_hz=rate, raw=raw), trial, str(file))
-        if outs and len(chosen) > 1:
-            raise click.UsageError(f"--out holds one recording, but {len(chosen)} are chosen; name one with --trial")
+        if is_log(file):
+            if trial or raw or rate:
+                raise click.UsageError("--trial, --raw and --rate are of recordings; this is a raw log")
+            feeds: list[Feed] = [usage(log_feed, file, times, [p.name for p in program.inputs])]
+        else:
+            chosen = choose(read_recordings(file, rate_hz=rate, raw=raw), trial, str(file))
+            feeds = [RecordingFeed(model_inputs(r, program), times) for r in chosen]
+        if outs and len(feeds) > 1:
+            raise click.UsageError(f"--out holds one recording, but {len(feeds)} are chosen; name one with --trial")
         other = stack.enter_context(open_board(board, board_baud, program))
-        for recording in (model_inputs(r, program) for r in chosen):
+        for feed in feeds:
             sinks: list[Sink] = [EventLines(sys.stderr)]
             sinks += [usage(make_output, text, program.outputs) for text in outs]
             if not as_json:
                 sinks.append(JsonLines(sys.stdout, program.outputs))
             with other.beside(open_stepper(program, engine), sinks, as_json) as stepper:
-                run_loop(Loop(RecordingFeed(recording, times), stepper, sinks, Limits(duration)), as_json)
+                run_loop(Loop(feed, stepper, sinks, Limits(duration)), as_json)
 
 
 def choose(recordings: list[Recording], names: tuple[str, ...], file: str) -> list[Recording]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from hiss.realtime.live import Limits
     from hiss.realtime.several import SeveralFeed
 
 SAID = "Again for more sources at once; NAME=SOURCE names one."
@@ -21,8 +18,7 @@ def several_feed(
 ) -> SeveralFeed:
     """The sources as one feed; one device for all of them, or one each."""
     from hiss.cli.stream import usage
-    from hiss.realtime.devices import make_decoder
-    from hiss.realtime.feeds import DecodedFeed
+    from hiss.realtime.open_feed import decoded_feed
     from hiss.realtime.several import SeveralFeed, parse_named
     from hiss.realtime.sources import make_source
 
@@ -32,9 +28,8 @@ def several_feed(
     names, feeds = [], []
     for (name, text), device in zip(parse_named(sources), each, strict=True):
         port = usage(make_source, text, baud, patience_s)
-        decoder = usage(make_decoder, device, temperature=temperature, torn_start=port.torn_start)
         names.append(name)
-        feeds.append(DecodedFeed(port, decoder))
+        feeds.append(usage(decoded_feed, port, device, (), temperature))
     return usage(SeveralFeed, feeds, names)
 
 
@@ -49,22 +44,3 @@ def _is_named(source: str) -> bool:
     from hiss.realtime.several import parse_named
 
     return parse_named([source])[0][1] != source
-
-
-def record_several(
-    feed: SeveralFeed, targets: Sequence[str], out: Path, name: str, overwrite: bool, limits: Limits, as_json: bool
-) -> None:
-    """One aligned recording of all sources, with the named columns as targets."""
-    from hiss.cli.stream import run_loop
-    from hiss.realtime.live import Loop
-    from hiss.realtime.several import AlignedRecorder
-    from hiss.realtime.sinks import EventLines
-
-    recorder = AlignedRecorder(feed, targets, out, name, overwrite)
-    try:
-        run_loop(Loop(feed, sinks=[EventLines(sys.stderr), recorder], limits=limits), as_json)
-    finally:
-        if len(recorder) and out.exists():
-            said = f"{out}: {len(recorder)} frames of {len(recorder.channels)} channels"
-            aligned = f", aligned at {feed.names[0]}'s; {feed.early} left out before all had begun"
-            click.echo(said + aligned + (f"; targets: {', '.join(targets)}" if targets else ""), err=True)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
@@ -30,6 +30,9 @@ from hiss.errors import (
 )
 from hiss.program import Program, load_program
 from hiss.realtime.live import Loop
+
+if TYPE_CHECKING:
+    from hiss.realtime.recorder import Recorder
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -187,6 +190,20 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def rotate_on_hangup(recorder: Recorder | None) -> Iterator[None]:
+    """SIGHUP begins the recorder's next file. Where there is no recorder or no such signal, nothing changes."""
+    number = getattr(signal, "SIGHUP", None)
+    if recorder is None or number is None:
+        yield
+        return
+    before = signal.signal(number, lambda *_: recorder.rotate())
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def run_loop(loop: Loop, as_json: bool, advice: str = "") -> None:

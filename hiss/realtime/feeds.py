@@ -10,7 +10,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from hiss.realtime.devices.csv import CsvDecoder
 from hiss.realtime.framing import Counts, Decoder, Event, Frame
@@ -59,6 +59,7 @@ class DecodedFeed:
         self.ends = source.ends
         self.head = b""
         self.source = source
+        self.how: dict[str, Any] = {}  # how the bytes are decoded, for the header of a log
         self.decoder = decoder
         self.counts = decoder.counts  # one object from the start to the end, whatever decoders come
         self._renew = renew
@@ -77,6 +78,11 @@ class DecodedFeed:
         return getattr(self.source, "wall_ns", None)
 
     @property
+    def own_time(self) -> bool:
+        """See `tells_own_time`."""
+        return bool(getattr(self.source, "own_time", self.ends))
+
+    @property
     def opening(self) -> bytes:
         """What a text stream said before its first frame, as whole lines: a decoder that reads it knows the columns."""
         return self._opening.data
@@ -90,6 +96,8 @@ class DecodedFeed:
         self.source.__enter__()
         if opening := getattr(self.source, "opening", b""):
             self._take_opening(opening)
+        if lead := getattr(self.source, "lead", b""):  # of a log that goes on in the middle of a stream
+            self._learn(lead)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -129,9 +137,13 @@ class DecodedFeed:
             self._torn_line = True
 
     def _take_opening(self, opening: bytes) -> None:
-        """Let the decoder learn the columns; what it finds has been counted before."""
-        self.decoder.feed(opening)
+        """Let the decoder learn the columns."""
         self._opening.data, self._opening.wanted = opening, False
+        self._learn(opening)
+
+    def _learn(self, data: bytes) -> None:
+        """Bring the decoder to where it is behind these bytes; what it finds in them has been counted before."""
+        self.decoder.feed(data)
         if self.decoder.counts is self.counts:
             for name in COUNTED:
                 setattr(self.counts, name, 0)
@@ -176,6 +188,11 @@ def recorded_wall_ns(feed: Feed) -> int | None:
     """Of a replayed log: the wall clock's lead over its stamps. None: the stamps are of this host and of now."""
     wall_ns: int | None = getattr(feed, "wall_ns", None)
     return wall_ns
+
+
+def tells_own_time(feed: Feed) -> bool:
+    """Whether the times to tell are the data's own; of a log, what they were when it was recorded."""
+    return bool(getattr(feed, "own_time", feed.ends))
 
 
 class RecordingFeed:

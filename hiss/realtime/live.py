@@ -18,7 +18,7 @@ from hiss.engines import AnyStepper
 from hiss.errors import DeviceLostError, FormatError
 from hiss.program import Program
 from hiss.realtime.clock import DROPPED, Timeline
-from hiss.realtime.feeds import Feed
+from hiss.realtime.feeds import Feed, recorded_wall_ns, tells_own_time
 from hiss.realtime.framing import Event, Frame
 from hiss.realtime.guess import explain
 from hiss.realtime.match import match_columns
@@ -56,7 +56,7 @@ class Loop:
         self.summary = Summary(feed.name, feed.counts, sinks=self.sinks)
         self._rate_hz = stepper.program.rate_hz if stepper else 1.0
         self._gap_s = limits.gap_s or (GAP_SAMPLES / self._rate_hz if stepper else 1.0)
-        self._timeline = Timeline(own_time=feed.ends)
+        self._timeline = Timeline(tells_own_time(feed), recorded_wall_ns(feed))
         self._columns: npt.NDArray[np.intp] | None = None  # of the model's inputs in a frame
         self._resampler = Resampler(self._rate_hz, len(stepper.program.inputs) if stepper else 0)
         self._seq_before = 0  # samples of the segments before this one

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import re
 import select
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hiss.errors import MismatchError
 from hiss.realtime.feeds import DecodedFeed, Items
 from hiss.realtime.framing import F32, Counts, Event, Frame
-from hiss.realtime.recorder import Recorder
 from hiss.realtime.sources import TICK_S
 from hiss.recording import Channel, Recording
 
@@ -52,6 +50,26 @@ class Aligner:
             else:
                 done.append((t_ns, np.concatenate([first, *(v for v in beside if v is not None)])))
         return done
+
+    def state(self) -> dict[str, Any]:
+        """What waits, for JSON: frames [t_ns, values] of the first source, and of each other one."""
+        return {"waiting": _plain(self._waiting), "others": [_plain(other) for other in self._others]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from there. Raises KeyError, TypeError, ValueError for what is no state of so many sources."""
+        self._waiting = _samples(state["waiting"])
+        others = [_samples(other) for other in state["others"]]
+        if len(others) != len(self._others):
+            raise ValueError(f"frames of {len(others) + 1} sources wait, of {len(self._others) + 1}")
+        self._others = others
+
+
+def _plain(samples: deque[tuple[int, F32]]) -> list[list[Any]]:
+    return [[t_ns, x.tolist()] for t_ns, x in samples]
+
+
+def _samples(plain: Sequence[Sequence[Any]]) -> deque[tuple[int, F32]]:
+    return deque((int(t_ns), np.array(x, np.float32)) for t_ns, x in plain)
 
 
 def _value_at(samples: deque[tuple[int, F32]], t_ns: int) -> F32 | None:
@@ -102,6 +120,25 @@ class SeveralFeed:
         """All columns, source after source."""
         return tuple(channel for group in self.groups.values() for channel in group)
 
+    @property
+    def wall_ns(self) -> int | None:
+        """See `recorded_wall_ns`."""
+        return self.feeds[0].wall_ns
+
+    @property
+    def own_time(self) -> bool:
+        """See DecodedFeed."""
+        return self.feeds[0].own_time
+
+    def state(self) -> dict[str, Any]:
+        """The frames that wait for another source: a log that begins here needs them."""
+        return self._aligner.state()
+
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Go on from there, see Aligner."""
+        if state:
+            self._aligner.restore(state)
+
     def __enter__(self) -> SeveralFeed:
         self._stack = contextlib.ExitStack()
         try:
@@ -117,6 +154,9 @@ class SeveralFeed:
 
     def __iter__(self) -> Iterator[tuple[int, Items]]:
         running = [iter(feed) for feed in self.feeds]
+        if all(hasattr(feed.source, "next_ns") for feed in self.feeds):
+            yield from self._replayed(running)
+            return
         while True:
             for source in self._ready():
                 try:
@@ -127,6 +167,16 @@ class SeveralFeed:
                 self._count()
             now_ns = time.monotonic_ns()
             yield now_ns, self._awaits(now_ns)
+
+    def _replayed(self, running: list[Iterator[tuple[int, Items]]]) -> Iterator[tuple[int, Items]]:
+        """Logs, in the order in which their chunks came."""
+        sources: list[Any] = [feed.source for feed in self.feeds]
+        while (next_ns := min(source.next_ns for source in sources)) < math.inf:
+            source = [source.next_ns for source in sources].index(next_ns)
+            arrival_ns, items = next(running[source])
+            yield from self._aligned(source, arrival_ns, items)
+            self._count()
+            yield arrival_ns, self._awaits(arrival_ns)
 
     def _ready(self) -> list[int]:
         """The sources that have something to read, after TICK_S at the latest, and those that cannot say."""
@@ -225,24 +275,3 @@ def with_targets(recording: Recording, wanted: Sequence[str], groups: dict[str, 
         y=recording.x[:, columns],
         targets=tuple(recording.channels[i] for i in columns),
     )
-
-
-class AlignedRecorder(Recorder):
-    """A recorder of several sources, with the named columns as targets. Raises MismatchError for an unknown name."""
-
-    def __init__(self, feed: SeveralFeed, targets: Sequence[str], path: Path, name: str, overwrite: bool = False):
-        super().__init__(path, name, overwrite, source=feed.name)
-        self.feed = feed
-        self.targets = tuple(targets)
-
-    def begin(self, channels: tuple[Channel, ...]) -> None:
-        """Take over the names; the targets are looked for before anything is recorded."""
-        super().begin(channels)
-        try:
-            target_columns(channels, self.targets, self.feed.groups)
-        except ValueError as error:
-            raise MismatchError(f"{self.feed.name}: {error}") from error
-
-    def recording(self) -> Recording:
-        """What has been kept so far."""
-        return with_targets(super().recording(), self.targets, self.feed.groups)

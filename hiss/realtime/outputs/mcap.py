@@ -25,8 +25,8 @@ from hiss.recording import Channel
 class McapOut(Sink):
     """<path>, replaced when it exists. log_time: an estimate's own t; of samples and events the wall clock's."""
 
-    def __init__(self, path: str, outputs: Sequence[Port]):
-        """Raises MissingExtraError."""
+    def __init__(self, path: str, outputs: Sequence[Port], now_ns: Callable[[], int] = time.time_ns):
+        """now_ns: the wall clock; of a recording, the one of then. Raises MissingExtraError."""
         try:
             from mcap.writer import CompressionType, Writer
         except ImportError as error:
@@ -34,6 +34,7 @@ class McapOut(Sink):
         self.path = Path(path)
         self.name = f"mcap:{path}"
         self.outputs = outputs
+        self.now_ns = now_ns
         # without compression: it needs no further package, and no time in the loop
         self._make: Callable[[Any], Any] = functools.partial(Writer, compression=CompressionType.NONE)
         self._channels: tuple[Channel, ...] = ()
@@ -59,7 +60,7 @@ class McapOut(Sink):
     def begin(self, channels: tuple[Channel, ...]) -> None:
         """The samples' names are known."""
         self._channels = channels
-        self._first_ns = time.time_ns()
+        self._first_ns = self.now_ns()
         values = {c.name: _number(c.unit) for c in channels}
         with self._named():
             self._topic("samples", {"type": "object", "properties": values})
@@ -77,7 +78,7 @@ class McapOut(Sink):
 
     def event(self, event: Event) -> None:
         """A message on events."""
-        self._message("events", time.time_ns(), {"kind": event.kind, "text": event.text})
+        self._message("events", self.now_ns(), {"kind": event.kind, "text": event.text})
 
     def _topic(self, topic: str, schema: dict[str, Any]) -> None:
         data = json.dumps(schema).encode()
