@@ -15,6 +15,7 @@ from streaming import fake_board, run, small_recording, start, wait_for_line
 
 from hiss.realtime import fake
 from hiss.realtime.devices import make_decoder
+from hiss.realtime.fake_devices import device_channels, simulated_temperature
 from hiss.realtime.framing import Frame
 from hiss.recording import Recording, write_hdf5
 
@@ -121,7 +122,7 @@ def test_schedule_is_absolute_a_late_start_is_caught_up(recording: Recording) ->
         reader = os.open(pty.path, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
         begin = time.monotonic()
         played = fake.run_fake(
-            pty, fake.wave(3, 50.0, 1.0), Slow("anyskin:1", fake.board_channels("anyskin:1")),
+            pty, fake.wave(3, 50.0, 1.0), Slow("anyskin:1", device_channels("anyskin:1")),
             fake.Manner(hold_s=0), lambda: time.monotonic() - begin > 1.6,
         )  # fmt: skip
         elapsed = time.monotonic() - begin
@@ -158,7 +159,7 @@ def test_a_signal_ends_it_cleanly(number: int) -> None:
 
 
 def test_the_temperature_is_simulated_in_steps_of_the_sensor() -> None:
-    degc = np.array([fake.simulated_temperature(t, 5) for t in (0.0, 60.0, 1e6)])
+    degc = np.array([simulated_temperature(t, 5) for t in (0.0, 60.0, 1e6)])
     assert (np.diff(degc, axis=0) > 0).all()
     assert degc.min() > 20 < degc.max() < 30
     steps = degc * 45.2

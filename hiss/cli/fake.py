@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--device", required=True, metavar="DEVICE", help="anyskin[-text]:N, reskin[-text]:N, or csv.")
+@click.option("--device", required=True, metavar="DEVICE", help="As in hiss live; also csv:plain, csv:labels.")
 @click.option(
     "--rate",
     type=Positive(),
@@ -37,7 +37,11 @@ if TYPE_CHECKING:
 @click.option("--loop", is_flag=True, help="Play the recording again and again.")
 @click.option("--wave", "as_wave", is_flag=True, help="Play a waveform (the default without --play).")
 @click.option(
-    "--channels", type=click.IntRange(min=1), default=6, show_default=True, help="Channels of a csv device's waveform."
+    "--channels",
+    type=click.IntRange(min=1),
+    default=6,
+    show_default=True,
+    help="Of a csv or teleplot wave.",
 )
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Begin when a reader has opened the port.")
 @click.option("--once", is_flag=True, help="End when the reader closes the port.")
@@ -78,24 +82,30 @@ def command(
     Exit codes: 0 end of the data, Ctrl-C or SIGTERM; 2 usage or a file that cannot be read; 3 no pseudo-terminal.
     """
     from hiss.realtime import fake
+    from hiss.realtime.fake_devices import device_channels
 
     if play and as_wave:
         raise click.UsageError("--play and --wave: one or the other")
     with errors_reported():
-        track, names = _track(play, trial, start, duration, loop, rate, usage(fake.board_channels, device, channels))
+        track, names = _track(play, trial, start, duration, loop, rate, usage(device_channels, device, channels))
         encoder = usage(fake.Encoder, device, names)
         with fake.Pty() as pty, stop_on_signals() as stop:
             click.echo(pty.path)
             sys.stdout.flush()
             if not print_port:
                 click.echo(f"{device}, {len(names)} channels; {'waits for a reader' if wait else 'runs'}", err=True)
-                click.echo(f"read it with: hiss live MODEL --source {pty.path} --device {device}", err=True)
+                click.echo(f"read it with: hiss live MODEL --source {pty.path} --device {_read_as(device)}", err=True)
             played = fake.run_fake(pty, track, encoder, fake.Manner(wait, once, hold), stop)
         if not print_port:
             late_ms = played.late_max_s * 1e3
             click.echo(
                 f"{played.sent} frames sent, {played.unread} with nobody reading, latest {late_ms:.1f} ms", err=True
             )
+
+
+def _read_as(device: str) -> str:
+    """What a reader calls it: it tells the kinds of csv apart by itself."""
+    return "csv" if device.lower().startswith("csv") else device
 
 
 def _track(
@@ -110,7 +120,7 @@ def _track(
     from hiss.realtime import fake
 
     if play is None:
-        return fake.wave(len(board), rate or 100.0, duration), board
+        return fake.wave(board, rate or 100.0, duration), board
     recording = _part(choose(_raw(play), (trial,) if trial else (), str(play))[0], start, duration)
     return fake.play(recording, rate, loop), recording.channels
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiss.errors import PortError
-from hiss.realtime.devices import anyskin, csv, parse_device, skin_text
+from hiss.realtime.fake_devices import sender
 from hiss.realtime.feeds import wait_until
 from hiss.realtime.framing import F32
 from hiss.recording import Channel, Recording
@@ -23,7 +23,8 @@ from hiss.resample import grid_stamps, resample_linear
 Track = Iterator[tuple[float, F32]]
 SETTLE_S = 0.2  # from the opening by a reader to the first byte: pyserial empties the buffer after it has opened
 LEAVE_S = 10.0  # for a reader that has the port open and does not read
-DEGC_LSB = 1 / 45.2  # of an MLX90393's temperature
+PEAK = 1700.0  # of a wave, uT
+LARGEST = {"g": 4.0, "mg": 4000.0, "deg": 90.0, "deg/s": 500.0, "rad/s": 10.0, "m/s^2": 40.0}  # of a wave, by unit
 
 
 def play(recording: Recording, rate_hz: float | None = None, loop: bool = False) -> Track:
@@ -42,10 +43,16 @@ def play(recording: Recording, rate_hz: float | None = None, loop: bool = False)
         before_s += round_s
 
 
-def wave(channels: int, rate_hz: float, duration_s: float | None = None) -> Track:
-    """A press every 2 s on top of each channel's own offset, deterministic: something to see without a recording."""
-    weights = 400.0 * np.cos(1.7 * np.arange(channels)) * (1 + np.arange(channels) % 3)
-    offsets = 500.0 * np.sin(2.3 * np.arange(channels))
+def wave(channels: int | tuple[Channel, ...], rate_hz: float, duration_s: float | None = None) -> Track:
+    """A press every 2 s on top of each channel's own offset, deterministic: something to see without a recording.
+
+    Sized by the channels' units, as a sensor of that kind would give it.
+    """
+    units = [c.unit for c in channels] if isinstance(channels, tuple) else [""] * channels
+    i_channel = np.arange(len(units))
+    size = np.array([LARGEST.get(unit, PEAK) / PEAK for unit in units])
+    weights = 400.0 * np.cos(1.7 * i_channel) * (1 + i_channel % 3) * size
+    offsets = 500.0 * np.sin(2.3 * i_channel) * size
     i = 0
     while duration_s is None or i / rate_hz < duration_s:
         t = i / rate_hz
@@ -54,44 +61,22 @@ def wave(channels: int, rate_hz: float, duration_s: float | None = None) -> Trac
         i += 1
 
 
-def board_channels(device: str, count: int = 0) -> tuple[Channel, ...]:
-    """The channels of a device without a recording; `count` of them for csv."""
-    kind, chips = parse_device(device)
-    if kind == "csv":
-        return tuple(Channel(f"c{i}") for i in range(count))
-    return anyskin.anyskin_channels(chips)
-
-
 class Encoder:
     """Samples to the bytes that the device sends. Raises ValueError when the channels are not the device's."""
 
     def __init__(self, device: str, channels: tuple[Channel, ...]):
-        self.kind, self.chips = parse_device(device)
-        self.channels = channels
-        if self.kind != "csv" and len(channels) != 3 * self.chips:
-            raise ValueError(
-                f"{len(channels)} channels, but {device} sends {3 * self.chips}; "
-                f"try --device anyskin:{len(channels) // 3}, or csv"
-            )
+        self._sender = sender(device, channels)
+        self.channels = self._sender.channels
+        self._sent = 0
 
     def start(self) -> bytes:
         """What the board sends before the first sample."""
-        return csv.encode_header(self.channels) if self.kind == "csv" else b""
+        return self._sender.start
 
     def frame(self, t: float, x: F32) -> bytes:
         """One sample."""
-        if self.kind == "csv":
-            return csv.encode_line(t, x)
-        degrees = simulated_temperature(t, self.chips)
-        if self.kind.endswith("-text"):
-            return skin_text.encode(x, degrees, temperature_last=self.kind == "reskin-text")
-        return anyskin.encode(x, degrees)
-
-
-def simulated_temperature(t: float, chips: int) -> F32:
-    """Chips that warm up by 3 degrees, each a little different, in steps of the sensor, (chips,) degC."""
-    degc = 24.0 + 3.0 * (1 - np.exp(-t / 120.0)) + 0.2 * np.arange(chips)
-    return (np.round(degc / DEGC_LSB) * DEGC_LSB).astype(np.float32)
+        index, self._sent = self._sent, self._sent + 1
+        return self._sender.send(t, index, x)
 
 
 class Pty:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from urllib.parse import parse_qsl
 
 from hiss.realtime import fake
+from hiss.realtime.fake_devices import device_channels
 from hiss.realtime.feeds import wait_until
 
 KNOWN = ("rate", "drop", "seconds")
@@ -24,7 +25,7 @@ class FakeSource:
     def __init__(self, text: str):
         self.name = f"fake:{text}"
         device, _, options = text.partition("?")
-        self._encoder = fake.Encoder(device, fake.board_channels(device, 6))
+        self._encoder = fake.Encoder(device, device_channels(device, 6))
         values = {"rate": 100.0, "drop": 0.0, "seconds": 0.0}
         for key, value in parse_qsl(options, keep_blank_values=True):
             if key not in KNOWN:
@@ -47,7 +48,7 @@ class FakeSource:
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         chance, start_ns = random.Random(0), time.monotonic_ns()
         yield start_ns, self._encoder.start()
-        for t, x in fake.wave(len(self._encoder.channels), self._rate_hz, self._seconds or None):
+        for t, x in fake.wave(self._encoder.channels, self._rate_hz, self._seconds or None):
             for now_ns in wait_until(start_ns + round(t * 1e9)):
                 yield now_ns, b""
             data = self._encoder.frame(t, x)
