@@ -20,8 +20,9 @@ MAY_IMPORT = {  # room -> rooms of hiss that it may import beside itself
     "firmware_export": {"program", "recording"},
     "engines": {"program", "firmware_export"},
     "realtime": {"program", "recording", "recording_csv", "resample", "engines"},
+    "arnet": {"ridge", "program.ops"},
     "models": {"ridge"},
-    "training": {"models", "recording", "dataset", "metrics", "ridge", "program.storage"},
+    "training": {"models", "arnet", "recording", "dataset", "metrics", "ridge", "program.storage"},
     "folding": {"models", "program", "dataset", "recording", "training"},
 }
 WITHOUT_TORCH = (
