@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -21,6 +20,7 @@ from hiss.cli.stream import (
     run_loop,
     usage,
 )
+from hiss.cli.watching import Watching, watching_options
 
 
 @click.command(epilog=EXIT_CODES)
@@ -56,6 +56,7 @@ from hiss.cli.stream import (
 @port_options
 @engine_option
 @board_options
+@watching_options
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON at the end, and no estimates.")
 def command(
     model: Path,
@@ -73,6 +74,7 @@ def command(
     board: str | None,
     board_baud: int,
     as_json: bool,
+    watching: Watching,
 ) -> None:
     """Estimate live from a sensor on a serial port.
 
@@ -91,7 +93,7 @@ def command(
     from hiss.realtime.outputs import make_output
     from hiss.realtime.recorder import Recorder
     from hiss.realtime.several import SeveralFeed
-    from hiss.realtime.sinks import EventLines, Sink, stdout_lines
+    from hiss.realtime.sinks import stdout_lines
     from hiss.realtime.sources import make_source
 
     with errors_reported():
@@ -103,7 +105,7 @@ def command(
             source, device = single(sources, devices)
             port = usage(make_source, source, baud)
             feed = usage(decoded_feed, port, device, [p.name for p in program.inputs])
-        sinks: list[Sink] = [EventLines(sys.stderr)]
+        sinks = watching.sinks()
         sinks += [usage(make_output, text, program.outputs) for text in outs]
         recorder = usage(Recorder, record, feed, None, overwrite, keep_log, (), program.outputs) if record else None
         sinks += [] if recorder is None else [recorder]
@@ -115,4 +117,4 @@ def command(
             open_board(board, board_baud, program) as other,
             other.beside(stepper, sinks, as_json) as both,
         ):
-            run_loop(Loop(feed, both, sinks, limits), as_json)
+            run_loop(Loop(feed, both, sinks, limits), as_json, watching=watching)

@@ -20,6 +20,7 @@ from hiss.cli.stream import (
     run_loop,
     usage,
 )
+from hiss.cli.watching import Watching, watching_options
 from hiss.errors import RecordingError
 from hiss.recording import Recording, read_recordings
 
@@ -39,6 +40,7 @@ from hiss.recording import Recording, read_recordings
 @out_option
 @engine_option
 @board_options
+@watching_options
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON per recording, and no estimates.")
 def command(
     model: Path,
@@ -53,6 +55,7 @@ def command(
     board: str | None,
     board_baud: int,
     as_json: bool,
+    watching: Watching,
 ) -> None:
     """Run the loop of hiss live from a recording (HDF5 or CSV), each one from fresh state, or from a raw log.
 
@@ -71,7 +74,7 @@ def command(
     from hiss.realtime.log_source import is_log
     from hiss.realtime.open_feed import log_feed
     from hiss.realtime.outputs import make_output
-    from hiss.realtime.sinks import EventLines, JsonLines, Sink
+    from hiss.realtime.sinks import JsonLines
 
     times = _speed(speed)
     with errors_reported(), contextlib.ExitStack() as stack:
@@ -87,12 +90,12 @@ def command(
             raise click.UsageError(f"--out holds one recording, but {len(feeds)} are chosen; name one with --trial")
         other = stack.enter_context(open_board(board, board_baud, program))
         for feed in feeds:
-            sinks: list[Sink] = [EventLines(sys.stderr)]
+            sinks = watching.sinks()
             sinks += [usage(make_output, text, program.outputs) for text in outs]
             if not as_json:
                 sinks.append(JsonLines(sys.stdout, program.outputs))
             with other.beside(open_stepper(program, engine), sinks, as_json) as stepper:
-                run_loop(Loop(feed, stepper, sinks, Limits(duration)), as_json)
+                run_loop(Loop(feed, stepper, sinks, Limits(duration)), as_json, watching=watching)
 
 
 def choose(recordings: list[Recording], names: tuple[str, ...], file: str) -> list[Recording]:

@@ -32,6 +32,7 @@ from hiss.program import Program, load_program
 from hiss.realtime.live import Loop
 
 if TYPE_CHECKING:
+    from hiss.cli.watching import Watching
     from hiss.realtime.recorder import Recorder
 
 P = ParamSpec("P")
@@ -46,6 +47,7 @@ Exit codes:
   5  the stream does not fit the model (channels, names, units), or a board's estimates differ from those made here
   6  the device went away or fell silent
   7  an output or the recording could not be written
+  8  over budget: --max-p99 or --max-drops
 """
 
 CODES: tuple[tuple[type[HissError], int], ...] = (
@@ -206,8 +208,11 @@ def rotate_on_hangup(recorder: Recorder | None) -> Iterator[None]:
         signal.signal(number, before)
 
 
-def run_loop(loop: Loop, as_json: bool, advice: str = "") -> None:
-    """Run until the end, then the summary on stderr, or as JSON on stdout: also after an error."""
+def run_loop(loop: Loop, as_json: bool, advice: str = "", watching: Watching | None = None) -> None:
+    """Run until the end, then the summary on stderr, or as JSON on stdout: also after an error.
+
+    Raises SystemExit(8) behind it where a limit of `watching` was passed.
+    """
     try:
         with stop_on_signals() as stop:
             loop.run(stop)
@@ -218,3 +223,5 @@ def run_loop(loop: Loop, as_json: bool, advice: str = "") -> None:
             click.echo(loop.summary.as_text(), err=True)
     if advice:
         click.echo(advice, err=True)
+    if watching is not None:
+        watching.check(loop.summary)

@@ -34,6 +34,15 @@ class LogBins:
                 return min(10 ** ((place + 1) / self.PER_DECADE), float(self.max_ns))
         return float(self.max_ns)
 
+    def since(self, before: LogBins) -> LogBins:
+        """What was counted after `before`, an earlier copy of these bins; its maximum is the upper edge of a bin."""
+        made = LogBins()
+        made.bins = [now - then for now, then in zip(self.bins, before.bins, strict=True)]
+        made.count = self.count - before.count
+        highest = max((place for place, count in enumerate(made.bins) if count), default=-1)
+        made.max_ns = 0 if highest < 0 else min(self.max_ns, round(10 ** ((highest + 1) / self.PER_DECADE)))
+        return made
+
     def as_dict(self) -> dict[str, float | int | None]:
         """p50, p99, p99.9 and max in us, and the count; None where nothing was counted."""
         quantiles = {"p50_us": 0.5, "p99_us": 0.99, "p99.9_us": 0.999}

@@ -44,6 +44,12 @@ class Summary:
         return {sink.name: sink.unsent for sink in self.sinks if sink.unsent}
 
     @property
+    def drops(self) -> int:
+        """All that was lost on the way: frames not fed or not readable, wrong checksums, messages not sent."""
+        counts = self.counts
+        return sum(self.dropped.values()) + counts.malformed + counts.checksum + sum(self.unsent.values())
+
+    @property
     def rate_hz(self) -> float:
         """Frames per second of the stream's clock; 0 when fewer than two came."""
         return (self.counts.frames - 1) / self.span_s if self.span_s > 0 else 0.0
@@ -65,6 +71,7 @@ class Summary:
             "bytes_skipped": self.counts.skipped,
             "resyncs": self.counts.resyncs,
             "malformed": self.counts.malformed,
+            "checksum": self.counts.checksum,
             "unsent": self.unsent,
             "service": self.service.as_dict(),
             "queue_age": self.queue_age.as_dict(),
@@ -79,28 +86,31 @@ class Summary:
         lines = [
             f"frames    {s.counts.frames} in {s.span_s:.2f} s ({s.rate_hz:.2f} Hz), {s.estimates} estimates",
             f"lost      dropped {dropped} · resyncs {s.counts.resyncs} · bytes skipped {s.counts.skipped} · "
-            f"malformed {s.counts.malformed} · gaps {gaps}" + (f" · restarts {s.restarts}" if s.restarts else ""),
-            f"service   {_quantiles(s.service)}   read to sink",
-            f"queue     {_quantiles(s.queue_age)}   read to its turn",
-            f"arrival   {_quantiles(s.inter_arrival)}   between frames",
+            f"malformed {s.counts.malformed} · checksum {s.counts.checksum} · gaps {gaps}"
+            + (f" · restarts {s.restarts}" if s.restarts else ""),
+            f"service   {quantiles_text(s.service)}   read to sink",
+            f"queue     {quantiles_text(s.queue_age)}   read to its turn",
+            f"arrival   {quantiles_text(s.inter_arrival)}   between frames",
         ]
         if s.unsent:
             lines.insert(2, "unsent    " + ", ".join(f"{n} to {name}" for name, n in s.unsent.items()))
         return "\n".join(lines)
 
 
-def _quantiles(bins: LogBins) -> str:
+def quantiles_text(bins: LogBins) -> str:
+    """p50, p99, p99.9 and max of durations, with their units."""
     if bins.count == 0:
         return "nothing was measured"
-    return " · ".join(f"{name} {_duration(bins.quantile_ns(q))}" for name, q in QUANTILES) + (
-        f" · max {_duration(bins.max_ns)}"
+    return " · ".join(f"{name} {duration_text(bins.quantile_ns(q))}" for name, q in QUANTILES) + (
+        f" · max {duration_text(bins.max_ns)}"
     )
 
 
 QUANTILES = (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999))
 
 
-def _duration(ns: float) -> str:
+def duration_text(ns: float) -> str:
+    """A duration with its unit, three digits."""
     for unit, size in (("s", 1e9), ("ms", 1e6)):
         if ns >= size:
             return f"{ns / size:.3g} {unit}"
