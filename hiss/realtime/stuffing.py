@@ -94,17 +94,31 @@ def cobs_encode(data: bytes) -> bytes:
 
 def cobs_decode(data: bytes) -> bytes | None:
     """What cobs_encode was given; None when it cannot have given this."""
+    if 0 in data:
+        return None
+    out, at = bytearray(data), 0
+    while at < len(data):
+        code = data[at]
+        if code == 255:  # of a run that is followed by no zero
+            return _cobs_decode_long(data)
+        out[at] = 0
+        at += code
+    return bytes(out[1:]) if at == len(data) else None
+
+
+def _cobs_decode_long(data: bytes) -> bytes | None:
+    """The same, run by run."""
     out, at = bytearray(), 0
     while at < len(data):
         code = data[at]
         end = at + code
-        if code == 0 or end > len(data):
+        if end > len(data):
             return None
         out += data[at + 1 : end]
         at = end
         if code < 255 and at < len(data):
             out.append(0)
-    return None if 0 in data else bytes(out)
+    return bytes(out)
 
 
 def slip_encode(data: bytes, end: int = SLIP_END) -> bytes:
@@ -116,14 +130,10 @@ def slip_encode(data: bytes, end: int = SLIP_END) -> bytes:
 
 def slip_decode(data: bytes, end: int = SLIP_END) -> bytes | None:
     """What slip_encode was given; None when it cannot have given this."""
-    first, *rest = data.split(bytes([SLIP_ESCAPE]))
-    out = bytearray(first)
-    for part in rest:
-        if part[:1] == bytes([SLIP_ESCAPED_END]):
-            out.append(end)
-        elif part[:1] == bytes([SLIP_ESCAPED_ESCAPE]):
-            out.append(SLIP_ESCAPE)
-        else:
-            return None
-        out += part[1:]
-    return bytes(out)
+    escapes = data.count(SLIP_ESCAPE)
+    if not escapes:
+        return data
+    escaped_end, escaped_escape = bytes([SLIP_ESCAPE, SLIP_ESCAPED_END]), bytes([SLIP_ESCAPE, SLIP_ESCAPED_ESCAPE])
+    if data.count(escaped_end) + data.count(escaped_escape) != escapes:
+        return None
+    return data.replace(escaped_end, bytes([end])).replace(escaped_escape, bytes([SLIP_ESCAPE]))

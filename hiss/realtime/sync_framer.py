@@ -42,7 +42,7 @@ class SyncFramer:
         self.counts.bytes += len(data)
         self._buffer += data
         found: list[bytes | Event] = []
-        at = 0
+        at = self._in_step(found)
         while (begins := self._begins(at)) is not None:
             if begins:
                 if self._lost:
@@ -58,6 +58,22 @@ class SyncFramer:
         del self._buffer[:at]
         self._base += at
         return found
+
+    def _in_step(self, found: list[bytes | Event]) -> int:
+        """The frames that follow each other without a fault, as fast as they can be cut; where they end."""
+        if self._due != self._base or self._lost:
+            return 0
+        data, size_of, sound, sync, header = bytes(self._buffer), self.size_of, self.sound, self.sync, self.header
+        at, end = 0, len(data)
+        while at + header <= end and data.startswith(sync, at):
+            size = size_of(data[at : at + header])
+            frame = data[at : at + size]
+            if not size or at + size > end or (sound and not sound(frame)):
+                break
+            found.append(frame)
+            at += size
+        self._due = self._base + at
+        return at
 
     def _begins(self, at: int) -> bool | None:
         """Whether a frame begins here (it is kept in _frame); None when more bytes are needed to tell."""

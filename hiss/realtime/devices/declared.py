@@ -18,9 +18,11 @@ Without a checksum, sync frames are taken on trust while they follow each other:
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -41,21 +43,24 @@ from hiss.realtime.sync_framer import SizeOf, SyncFramer
 from hiss.realtime.unwrap import DeviceClock, Unwrapped
 from hiss.recording import Channel
 
-Number = Callable[[bytes], int]
+Bytes = npt.NDArray[np.uint8]
 LARGEST = 4096  # bytes that a length field can ask for
 
 
 class DeclaredDecoder(FramedDecoder):
-    """Bytes of a declared device -> its channels, with clock and sequence where it declares them."""
+    """Bytes of a declared device -> its channels, with clock and sequence where it declares them.
+
+    The frames of a chunk are read together: column by column, not frame by frame.
+    """
 
     def __init__(self, layout: Layout):
         self.layout = layout
         channels = tuple(Channel(name, f.unit) for f in layout.channel_fields for name in f.names)
         super().__init__(_framer(layout), channels)
-        self._runs: list[tuple[str, int, int]] = []  # (type, where in a frame, how many numbers) of the channels
-        self._constants: list[tuple[Number, int]] = []
-        self._clock: tuple[Number, DeviceClock] | None = None
-        self._sequence: tuple[Number, Unwrapped] | None = None
+        self._runs: list[Run] = []  # of the channels
+        self._constants: list[tuple[Run, int]] = []
+        self._clock: tuple[Run, DeviceClock] | None = None
+        self._sequence: tuple[Run, Unwrapped] | None = None
         self._place_fields()
         every = [(f.scale, f.offset) for f in layout.channel_fields for _ in f.names]
         self._scale, self._offset = np.array(every).T
@@ -63,62 +68,97 @@ class DeclaredDecoder(FramedDecoder):
 
     def feed(self, data: bytes) -> list[Frame | Event]:
         """What these bytes complete, in the order of the stream."""
-        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold becomes inf: the loop says so
-            return super().feed(data)
+        items = self._framer.feed(data)
+        sized = [item for item in items if isinstance(item, bytes) and len(item) == self.layout.size]
+        read = self._frames(sized) if sized else []
+        if len(read) == len(items):
+            return [frame for frame in read if frame]
+        in_order = iter(read)
+        found: list[Frame | Event] = []
+        for item in items:
+            if isinstance(item, Event):
+                found.append(item)
+            elif len(item) == self.layout.size and (frame := next(in_order)):
+                found.append(frame)
+        return found
 
-    def read(self, frame: bytes) -> tuple[Frame, ...]:
-        """One sample a frame; none of a frame with another length or another constant."""
-        if len(frame) != self.layout.size:
-            return ()
-        if self._constants and any(number(frame) != value for number, value in self._constants):
-            return ()
-        self.counts.frames += 1
-        raw = [_numbers(frame, *run, self.layout.order) for run in self._runs]
-        values = raw[0] if len(raw) == 1 else np.concatenate(raw, dtype=np.float64)
-        if self._scaled:
-            values = values * self._scale + self._offset
-        t = self._clock[1](self._clock[0](frame)) if self._clock else None
-        seq = self._sequence[1](self._sequence[0](frame)) if self._sequence else None
-        return (Frame(values.astype(np.float32), t, seq),)
+    def _frames(self, frames: list[bytes]) -> list[Frame | None]:
+        """A sample for each; None for one with another constant."""
+        joined = b"".join(frames)
+        rows = np.frombuffer(joined, np.uint8).reshape(len(frames), self.layout.size)
+        if self._constants:
+            right = np.all([run.of(rows)[:, 0] == value for run, value in self._constants], axis=0)
+            if not right.all():
+                kept = iter(self._frames([f for f, good in zip(frames, right.tolist(), strict=True) if good]))
+                return [next(kept) if good else None for good in right.tolist()] if right.any() else [None] * len(right)
+        self.counts.frames += len(frames)
+        nothing = [None] * len(frames)
+        times = list(map(self._clock[1], self._clock[0].numbers(rows))) if self._clock else nothing
+        places = list(map(self._sequence[1], self._sequence[0].numbers(rows))) if self._sequence else nothing
+        return [Frame(x, t, seq) for x, t, seq in zip(self._values(rows), times, places, strict=True)]
+
+    def _values(self, rows: Bytes) -> npt.NDArray[np.float32]:
+        raw = [run.of(rows) for run in self._runs]
+        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold becomes inf: the loop says so
+            values = raw[0] if len(raw) == 1 else np.concatenate(raw, axis=1, dtype=np.float64)
+            if self._scaled:
+                values = values * self._scale + self._offset
+            return values.astype(np.float32)
 
     def _place_fields(self) -> None:
         at = len(self.layout.sync)
         for f in self.layout.fields:
-            size = struct.calcsize(self.layout.order + f.format)
+            run = Run(f.type, at, max(1, len(f.names)), self.layout.order)
             if f.role == "channel":
-                self._add_run(f.type, at, len(f.names))
-            number = _number(at, size, self.layout.endian, f.type[0] == "i")
-            if f.role == "constant":
-                self._constants.append((number, f.value))
+                self._add(run)
+            elif f.role == "constant":
+                self._constants.append((run, f.value))
             elif f.role == "clock":
-                self._clock = number, DeviceClock(f.bits, TICKS[f.unit] * f.scale)
+                self._clock = run, DeviceClock(f.bits, TICKS[f.unit] * f.scale)
             elif f.role == "sequence":
-                self._sequence = number, Unwrapped(1 << f.bits)
-            at += size
+                self._sequence = run, Unwrapped(1 << f.bits)
+            at += struct.calcsize(self.layout.order + f.format)
 
-    def _add_run(self, type_: str, at: int, count: int) -> None:
+    def _add(self, run: Run) -> None:
         """Numbers of one type right behind each other are read at once."""
-        if self._runs:
-            before, first, n = self._runs[-1]
-            if before == type_ and first + n * (int(type_[1:]) // 8) == at:
-                self._runs[-1] = before, first, n + count
-                return
-        self._runs.append((type_, at, count))
+        before = self._runs[-1] if self._runs else None
+        if before and before.type == run.type and before.end == run.at:
+            self._runs[-1] = dataclasses.replace(before, count=before.count + run.count)
+        else:
+            self._runs.append(run)
 
 
-def _number(at: int, size: int, endian: str, signed: bool) -> Number:
-    """The function that reads a whole number out of a frame."""
-    order: Literal["little", "big"] = "little" if endian == "little" else "big"
-    return lambda frame: int.from_bytes(frame[at : at + size], order, signed=signed)
+@dataclass(frozen=True)
+class Run:
+    """`count` numbers of one type, `at` bytes into a frame."""
 
+    type: str
+    at: int
+    count: int
+    order: str
 
-def _numbers(frame: bytes, type_: str, at: int, count: int, order: str) -> npt.NDArray[Any]:
-    """`count` numbers of one type."""
-    if type_[1:] != "24":
-        return np.frombuffer(frame, f"{order}{type_[0]}{int(type_[1:]) // 8}", count, at)
-    triples = np.zeros((count, 4), np.uint8)  # numpy knows no such number: it is the upper part of a longer one
-    triples[:, 1:] = np.frombuffer(frame, np.uint8, 3 * count, at).reshape(count, 3)[:, :: 1 if order == "<" else -1]
-    return triples.view(f"<{type_[0]}4")[:, 0] >> 8
+    @property
+    def width(self) -> int:
+        """Bytes of a number."""
+        return int(self.type[1:]) // 8
+
+    @property
+    def end(self) -> int:
+        """Where they end."""
+        return self.at + self.count * self.width
+
+    def of(self, rows: Bytes) -> npt.NDArray[Any]:
+        """The numbers of frames, (n, bytes of a frame) -> (n, count)."""
+        own = rows[:, self.at : self.end]
+        if self.width != 3:
+            return np.ascontiguousarray(own).view(f"{self.order}{self.type[0]}{self.width}")
+        wide = np.zeros((len(rows), self.count, 4), np.uint8)  # numpy knows no such number: it is the upper part
+        wide[..., 1:] = own.reshape(len(rows), self.count, 3)[..., :: 1 if self.order == "<" else -1]
+        return wide.view(f"<{self.type[0]}4")[..., 0] >> 8
+
+    def numbers(self, rows: Bytes) -> list[int]:
+        """The first of each frame."""
+        return self.of(rows)[:, 0].tolist()
 
 
 def declared_decoder(path: str | os.PathLike[str]) -> DeclaredDecoder:
@@ -146,15 +186,15 @@ def _three_bytes(number: int, endian: str) -> bytes:
 
 
 def _framer(layout: Layout) -> Framer:
+    sound = _sound(layout)
     if layout.framing == "cobs":
-        return DelimitedFramer(b"\0", lambda frame: _unstuffed(layout, cobs_decode(frame)))
+        return DelimitedFramer(b"\0", lambda frame: _unstuffed(layout, cobs_decode(frame), sound))
     if layout.framing == "slip":
-        return DelimitedFramer(bytes([SLIP_END]), lambda frame: _unstuffed(layout, slip_decode(frame)))
+        return DelimitedFramer(bytes([SLIP_END]), lambda frame: _unstuffed(layout, slip_decode(frame), sound))
     if layout.tail and not layout.checksum and not layout.sync:
         return TailFramer(layout.size, layout.tail, lambda frame: False)  # by the tail that comes again
     header, size_of = _size_of(layout)
-    marked = layout.checksum or layout.tail
-    return SyncFramer(layout.sync, header, size_of, (lambda frame: _sound(layout, frame)) if marked else None)
+    return SyncFramer(layout.sync, header, size_of, sound if layout.checksum or layout.tail else None)
 
 
 def _size_of(layout: Layout) -> tuple[int, SizeOf]:
@@ -174,15 +214,28 @@ def _size_of(layout: Layout) -> tuple[int, SizeOf]:
     return shortest, told
 
 
-def _sound(layout: Layout, frame: bytes) -> bool:
+def _sound(layout: Layout) -> Callable[[bytes], bool]:
     """Whether a frame has the tail and the checksum that it should have."""
-    if not frame.endswith(layout.tail):
-        return False
-    if layout.checksum is None:
-        return True
-    whole = frame[: len(frame) - len(layout.tail)] if layout.tail else frame
-    body, checksum = whole[: -layout.checksum.size], whole[-layout.checksum.size :]
-    return _checksum(layout, body) == checksum
+    tail, checksum = layout.tail, layout.checksum
+    if checksum is None:
+        return lambda frame: frame.endswith(tail)
+    size, of, first = checksum.size, checksum.of, _covered(layout)
+    order: Literal["little", "big"] = "little" if (checksum.endian or layout.endian) == "little" else "big"
+
+    def sound(frame: bytes) -> bool:
+        if tail:
+            if not frame.endswith(tail):
+                return False
+            frame = frame[: -len(tail)]
+        return len(frame) >= size and of(frame[first:-size]) == int.from_bytes(frame[-size:], order)
+
+    return sound
+
+
+def _covered(layout: Layout) -> int:
+    """Where what the checksum covers begins."""
+    first = layout.checksum.first if layout.checksum else None
+    return len(layout.sync) if first is None else first
 
 
 def _checksum(layout: Layout, body: bytes) -> bytes:
@@ -190,15 +243,14 @@ def _checksum(layout: Layout, body: bytes) -> bytes:
     checksum = layout.checksum
     if checksum is None:
         return b""
-    first = len(layout.sync) if checksum.first is None else checksum.first
     order = ENDS[checksum.endian] if checksum.endian else layout.order
-    return struct.pack(order + {1: "B", 2: "H", 4: "I"}[checksum.size], checksum.of(body[first:]))
+    return struct.pack(order + {1: "B", 2: "H", 4: "I"}[checksum.size], checksum.of(body[_covered(layout) :]))
 
 
-def _unstuffed(layout: Layout, frame: bytes | None) -> bytes | Event:
+def _unstuffed(layout: Layout, frame: bytes | None, sound: Callable[[bytes], bool]) -> bytes | Event:
     if frame is None:
         return Event("malformed", f"not a {layout.framing} frame")
-    if layout.checksum and not _sound(layout, frame):
+    if layout.checksum and not sound(frame):
         return Event("checksum", f"wrong checksum in a frame of {len(frame)} bytes")
     if len(frame) != layout.size and not layout.checksum:
         return Event("malformed", f"a frame of {len(frame)} bytes where {layout.size} are expected")

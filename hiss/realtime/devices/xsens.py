@@ -10,19 +10,20 @@ so a sample's time and its place in the sequence are those of its kind. A length
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 
 import numpy as np
 
+from hiss.realtime.checksums import sum8
 from hiss.realtime.devices.framed import FramedDecoder
 from hiss.realtime.devices.xsens_items import (
     PACKET_COUNTER,
     QUANTITIES,
     SAMPLE_TIME_FINE,
     TICK_S,
-    integers,
+    item_places,
     numbers,
     quantity_of,
-    split_items,
 )
 from hiss.realtime.framing import Event, Frame
 from hiss.realtime.sync_framer import SyncFramer
@@ -43,9 +44,9 @@ class XsensDecoder(FramedDecoder):
         wanted = names.split("+") if names else []
         if unknown := [name for name in wanted if name not in SHORT]:
             raise ValueError(f"no Xsens quantity {unknown[0]!r}; there are: {', '.join(SHORT)}, as in xsens:acc+gyr")
-        super().__init__(SyncFramer(SYNC, 6, _size, lambda frame: not sum(frame[1:]) & 0xFF))
+        super().__init__(SyncFramer(SYNC, 6, _size, lambda frame: not sum8(frame[1:])))
         self._quantities: tuple[int, ...] = ()
-        self._kinds: tuple[int, ...] = ()
+        self._plans: dict[int, Plan] = {}  # by the size of a message
         self._choose(tuple(SHORT[name] for name in wanted))
         self._clock = DeviceClock(32, TICK_S)
         self._packets = Unwrapped(1 << 16)
@@ -61,39 +62,77 @@ class XsensDecoder(FramedDecoder):
         """A sample, when the message holds all that a sample is made of."""
         if frame[2] != MTDATA2:
             return ()
-        items = dict(split_items(frame[6 if frame[3] == LONG else 4 : -1]))
-        self._count(items)
-        if not self._kinds or not all(kind in items for kind in self._kinds):
-            self._find(items)
-        values = [value for kind in self._kinds for value in numbers(kind, items[kind])]
+        plan = self._plan(frame)
+        self._count(plan, frame)
+        values = [value for kind, place in plan.values for value in numbers(kind, frame[place])]
         if not values or len(values) != len(self.channels):
             return ()
         self.counts.frames += 1
         self._sequence += 1
-        stamp = integers(SAMPLE_TIME_FINE, items.get(SAMPLE_TIME_FINE, b""))
+        t = self._clock(int.from_bytes(frame[plan.stamp], "big")) if plan.stamp else None
         x = np.array(values).astype(np.float32)
-        t = self._clock(stamp[0]) if stamp else None
         return (Frame(x, t, None if self._packet is None else self._sequence),)
 
-    def _find(self, items: dict[int, bytes]) -> None:
-        """The ids, precision and all, of a sample's quantities in a message like this."""
+    def _plan(self, frame: bytes) -> Plan:
+        """Where things are in this message: as in the one before of its size, if its items are the same."""
+        plan = self._plans.get(len(frame))
+        if plan is None or int.from_bytes(frame, "big") & plan.mask != plan.heads:
+            items, mask = item_places(frame, 6 if frame[3] == LONG else 4)
+            if not self._quantities:
+                self._find(items)
+            plan = Plan.of(frame, items, mask, self._quantities)
+            if self._quantities:  # else a later message says what a sample is
+                self._plans[len(frame)] = plan
+        return plan
+
+    def _find(self, items: dict[int, slice]) -> None:
+        """A message with accelerations or rates says what a sample is."""
         held = {quantity_of(kind): kind for kind in items}
-        if not self._quantities and any(quantity in held for quantity in MOTION):
+        if any(quantity in held for quantity in MOTION):
             self._choose(tuple(quantity for quantity in held if quantity in QUANTITIES))
-        self._kinds = tuple(held[quantity] for quantity in self._quantities if quantity in held)
 
     def _choose(self, quantities: tuple[int, ...]) -> None:
         self._quantities = quantities
         self.channels = tuple(channel for quantity in quantities for channel in QUANTITIES[quantity][1])
 
-    def _count(self, items: dict[int, bytes]) -> None:
+    def _count(self, plan: Plan, frame: bytes) -> None:
         """Messages that the packet counter skips are missing samples, at most."""
-        if not (packet := integers(PACKET_COUNTER, items.get(PACKET_COUNTER, b""))):
+        if not plan.packet:
             return
-        now = self._packets(packet[0])
+        now = self._packets(int.from_bytes(frame[plan.packet], "big"))
         if self._packet is not None and now > self._packet:
             self._sequence += now - self._packet - 1
         self._packet = now
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where a message holds what a sample is made of.
+
+    mask, heads: the bits of a message that say so, and what they are; values: (id, where) of each quantity, () where
+    one is missing; packet, stamp: where these are
+    """
+
+    mask: int
+    heads: int
+    values: tuple[tuple[int, slice], ...]
+    packet: slice | None
+    stamp: slice | None
+
+    @staticmethod
+    def of(frame: bytes, items: dict[int, slice], mask: bytes, quantities: tuple[int, ...]) -> Plan:
+        """The plan of a message with these items."""
+        held = {quantity_of(kind): (kind, place) for kind, place in items.items()}
+        whole = all(quantity in held for quantity in quantities)
+        values = tuple(held[quantity] for quantity in quantities) if whole else ()
+        bits = int.from_bytes(mask, "big")
+        packet, stamp = _leading(items.get(PACKET_COUNTER), 2), _leading(items.get(SAMPLE_TIME_FINE), 4)
+        return Plan(bits, int.from_bytes(frame, "big") & bits, values, packet, stamp)
+
+
+def _leading(place: slice | None, size: int) -> slice | None:
+    """The first bytes of an item; None where it is too short."""
+    return slice(place.start, place.start + size) if place and place.stop - place.start >= size else None
 
 
 def encode(items: list[tuple[int, bytes]]) -> bytes:

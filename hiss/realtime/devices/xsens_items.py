@@ -56,6 +56,21 @@ def split_items(payload: bytes) -> Iterator[tuple[int, bytes]]:
         yield kind, payload[at - size : at]
 
 
+def item_places(frame: bytes, first: int) -> tuple[dict[int, slice], bytes]:
+    """(id: where its data is, a mask of the bytes that say so) of a message whose items begin at `first`."""
+    places: dict[int, slice] = {}
+    mask = bytearray(b"\xff" * first + bytes(len(frame) - first))
+    at, end = first, len(frame) - 1
+    while at + 3 <= end:
+        kind, size = struct.unpack_from(">HB", frame, at)
+        mask[at : at + 3] = b"\xff\xff\xff"
+        at += 3 + size
+        if at > end:
+            break
+        places[kind] = slice(at - size, at)
+    return places, bytes(mask)
+
+
 def quantity_of(kind: int) -> int:
     """The id without precision and frame of reference."""
     return kind & 0xFFF0
