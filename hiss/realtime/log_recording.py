@@ -138,11 +138,12 @@ def convert(log: str | os.PathLike[str], path: str | os.PathLike[str]) -> Conver
 def _said(reader: LogReader) -> tuple[list[tuple[int, Event]], list[Estimate]]:
     """The events, with their stamps on the wall clock in ns, and the estimates."""
     events, estimates = [], []
+    began_ns = next((record.stamp_ns for record in reader if record.stamp_ns), 0)
     for record in reader:
         if record.kind == ESTIMATE:
             estimates.append(record.estimate)
         elif record.kind != BYTES:
-            events.append((record.stamp_ns + reader.wall_ns, record.event))
+            events.append((max(record.stamp_ns, began_ns) + reader.wall_ns, record.event))
     return events, estimates
 
 

@@ -33,7 +33,7 @@ class LogSource:
         self.torn_start = bool(about.get("torn_start", True))
         self.opening = str(about.get("opening", "")).encode("latin-1")
         self.lead = str(about.get("lead", "")).encode("latin-1")
-        self._began_ns = next((record.stamp_ns for record in self.reader), 0)
+        self._began_ns = next((record.stamp_ns for record in self.reader if record.stamp_ns), 0)
 
     @property
     def next_ns(self) -> float:

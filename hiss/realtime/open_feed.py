@@ -40,14 +40,14 @@ def log_feed(
     """
     reader = LogReader(path)
     abouts = [about if about.get("inputs") else {**about, "inputs": list(inputs)} for about in reader.sources]
-    feeds = [_feed(LogSource(str(path), speed, i), about) for i, about in enumerate(abouts)]
-    if len(feeds) == 1:
-        return feeds[0]
     try:
+        feeds = [_feed(LogSource(str(path), speed, i), about) for i, about in enumerate(abouts)]
+        if len(feeds) == 1:
+            return feeds[0]
         feed = SeveralFeed(feeds, [str(about.get("name")) for about in reader.sources])
         feed.restore(reader.header.get("aligning"))
-    except (ValueError, TypeError, KeyError) as error:
-        raise RecordingError(f"{path}: the header of the raw log makes no sense: {error}") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RecordingError(f"{path}: the header of the raw log does not say how to read it: {error}") from error
     feed.name = str(path)
     return feed
 
@@ -60,10 +60,7 @@ def _feed(source: Source, how: dict[str, Any]) -> DecodedFeed:
 
 
 def _decoder(how: dict[str, Any]) -> Decoder:
-    try:
-        if "declaration" in how:
-            return DeclaredDecoder(layout_from(tomllib.loads(how["declaration"])))
-        temperature, torn_start = bool(how.get("temperature", False)), bool(how.get("torn_start", True))
-        return make_decoder(str(how["device"]), list(how.get("inputs", ())), temperature, torn_start)
-    except (TypeError, KeyError) as error:
-        raise RecordingError(f"the header of the raw log does not say how to decode it: {error!r}") from error
+    if "declaration" in how:
+        return DeclaredDecoder(layout_from(tomllib.loads(how["declaration"])))
+    temperature, torn_start = bool(how.get("temperature", False)), bool(how.get("torn_start", True))
+    return make_decoder(str(how["device"]), list(how.get("inputs", ())), temperature, torn_start)

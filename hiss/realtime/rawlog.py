@@ -6,7 +6,7 @@
 BYTES       what one read of a source gave
 CONTROL     an Event that changed the state: a port that came back, a tare on command; it is replayed
 ESTIMATE    f64 t, i64 seq, i64 latency_ns, f64 x n: what the model said
-NOTE        any other event, for people
+NOTE        any other event, for people; one from before the first read has the stamp 0
 
 Each record is one write() and is in the system's hands when it returns: a process that is killed loses at most the read
 it was busy with. It is on the disk (fsync) SYNC_S later at most: so much a power cut can take. A record that a crash
