@@ -15,6 +15,7 @@ import pytest
 from conftest import absent
 from hypothesis import given
 from hypothesis import strategies as st
+from streaming import run, small_program, small_recording
 
 from hiss.errors import HissError, MissingExtraError
 from hiss.program import Port
@@ -24,7 +25,7 @@ from hiss.realtime.outputs import KINDS, make_output
 from hiss.realtime.outputs.datagrams import address
 from hiss.realtime.outputs.serial_out import WAITING, port_and_baud
 from hiss.realtime.sinks import CsvOut, Estimate, LiveJsonLines, Sink
-from hiss.recording import Channel
+from hiss.recording import Channel, write_hdf5
 
 OUTPUTS = (Port("force", "N"), Port("angle:x", "deg"))
 
@@ -306,3 +307,32 @@ def test_a_sink_overrides_only_what_it_wants():
     sink.tick(0)
     sink.estimate(estimate(1))
     assert sink.unsent == 0
+
+
+def test_replay_gives_every_output_the_same_estimates(tmp_path: Path):
+    """stdout, two files and a socket at once; a live sink that has no listener costs nothing."""
+    small_program().save(tmp_path / "m.hiss")
+    write_hdf5(tmp_path / "r.h5", [small_recording()])
+    with listener() as heard:
+        places = [
+            f"jsonl:{tmp_path / 'y.jsonl'}",
+            f"csv:{tmp_path / 'y'}",
+            f"udp:127.0.0.1:{heard.getsockname()[1]}",
+            "-",
+        ]
+        done = run("replay", tmp_path / "m.hiss", tmp_path / "r.h5", *(w for place in places for w in ("--out", place)))
+        assert done.returncode == 0, done.stderr
+        shown = done.stdout.splitlines()
+        seqs = [json.loads(line)["seq"] for line in shown]
+        assert len(seqs) > 5
+        sent = [json.loads(heard.recv(4096)) for _ in shown]
+    kept = [json.loads(line) for line in (tmp_path / "y.jsonl").read_text().splitlines()]
+    rows = np.loadtxt(tmp_path / "y", delimiter=",", skiprows=1)
+    for line, other, row in zip(kept, sent, rows, strict=True):
+        assert line["y"] == other["y"]
+        assert line["seq"] == other["seq"] == row[1]
+        assert line["y"]["force"] == pytest.approx(row[2], rel=1e-8)
+    assert [line["seq"] for line in kept] == seqs
+    wrong = run("replay", tmp_path / "m.hiss", tmp_path / "r.h5", "--out", "udp:here")
+    assert wrong.returncode == 2
+    assert "HOST:PORT" in wrong.stderr

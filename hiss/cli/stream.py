@@ -85,13 +85,23 @@ class Positive(click.ParamType):  # type: ignore[type-arg]
         return number
 
 
+STDOUT = ("-", "jsonl")  # where estimates go in any case, unless --json is given
+
+
 def out_option(command: Callable[P, T]) -> Callable[P, T]:
     """--out: where estimates go beside stdout; `outs`, texts for hiss.realtime.outputs.make_output."""
     said = (
         "Estimates go there too; repeat for several: csv:FILE, jsonl:FILE, udp:HOST:PORT, teleplot:HOST[:PORT], "
-        "serial:PORT[@BAUD], lsl:NAME, mcap:FILE, ros2:TOPIC. FILE.csv alone is a CSV file."
+        "serial:PORT[@BAUD], lsl:NAME, mcap:FILE, ros2:TOPIC. FILE.csv alone is a CSV file; - is stdout, "
+        "where they are anyway."
     )
-    return click.option("--out", "outs", multiple=True, metavar="KIND:WHERE", help=said)(command)
+    beside = _beside_stdout
+    return click.option("--out", "outs", multiple=True, metavar="KIND:WHERE", help=said, callback=beside)(command)
+
+
+def _beside_stdout(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """The outputs other than stdout."""
+    return tuple(value for value in values if value not in STDOUT)
 
 
 def engine_option(command: Callable[P, T]) -> Callable[P, T]:
