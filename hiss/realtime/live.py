@@ -61,6 +61,7 @@ class Loop:
         self._resampler = Resampler(self._rate_hz, len(stepper.program.inputs) if stepper else 0)
         self._seq_before = 0  # samples of the segments before this one
         self._last_arrival_ns = 0
+        self._read_ns = 0
         self._flags: list[str] = []
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> Summary:
@@ -73,6 +74,8 @@ class Loop:
             self._say_hello()
             started_ns = time.monotonic_ns()
             for arrival_ns, items in self.feed:
+                # stamps of a log are of then: how long things take here counts from when it was read
+                self._read_ns = time.monotonic_ns() if self.feed.ends else arrival_ns
                 for item in items:
                     if isinstance(item, Frame):
                         self._frame(item, arrival_ns)
@@ -93,14 +96,14 @@ class Loop:
         else:
             self._begin()
         self._last_arrival_ns = arrival_ns
-        self.summary.queue_age.add(time.monotonic_ns() - arrival_ns)
+        self.summary.queue_age.add(time.monotonic_ns() - self._read_ns)
         if not self._placed(frame, arrival_ns):
             return
         for sink in self.sinks:
             sink.frame(self.summary.span_s, frame.x)
         if self.stepper is not None:
             self._feed_model(self.stepper, frame.x[self._columns], arrival_ns)
-        self.summary.service.add(time.monotonic_ns() - arrival_ns)
+        self.summary.service.add(time.monotonic_ns() - self._read_ns)
 
     def _placed(self, frame: Frame, arrival_ns: int) -> bool:
         """Whether the frame has a place in time; says where the stream paused or its clock started again."""
@@ -136,7 +139,7 @@ class Loop:
             return
         of = k - stepper.program.latency  # a reset takes what was pending, so that sample lies behind it
         t = self._timeline.origin_s + of / self._rate_hz
-        latency_ns = time.monotonic_ns() - arrival_ns
+        latency_ns = time.monotonic_ns() - self._read_ns
         estimate = Estimate(t, self._seq_before + of, y, latency_ns, tuple(dict.fromkeys(self._flags)))
         self._flags.clear()
         self.summary.estimates += 1

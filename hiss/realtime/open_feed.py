@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import tomllib
-
 from hiss.errors import RecordingError
 from hiss.realtime.devices import make_decoder
 from hiss.realtime.devices.declared import DeclaredDecoder
-from hiss.realtime.devices.declared_layout import layout_from
+from hiss.realtime.devices.declared_layout import layout_from, toml_table
 from hiss.realtime.feeds import DecodedFeed
 from hiss.realtime.framing import Decoder
 from hiss.realtime.log_source import LogSource
@@ -61,6 +59,6 @@ def _feed(source: Source, how: dict[str, Any]) -> DecodedFeed:
 
 def _decoder(how: dict[str, Any]) -> Decoder:
     if "declaration" in how:
-        return DeclaredDecoder(layout_from(tomllib.loads(how["declaration"])))
+        return DeclaredDecoder(layout_from(toml_table(how["declaration"])))
     temperature, torn_start = bool(how.get("temperature", False)), bool(how.get("torn_start", True))
     return make_decoder(str(how["device"]), list(how.get("inputs", ())), temperature, torn_start)

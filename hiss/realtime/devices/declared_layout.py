@@ -145,13 +145,18 @@ class Layout:
 def read_layout(path: str | os.PathLike[str]) -> Layout:
     """The layout of a TOML file. Raises RecordingError when it cannot be read, ValueError when it makes no sense."""
     try:
-        table: dict[str, Any] = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        table = toml_table(Path(path).read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise RecordingError(f"{path}: not a device file: {error}") from error
     try:
         return layout_from(table)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def toml_table(text: str) -> dict[str, Any]:
+    """A TOML text. Raises ValueError."""
+    return dict(tomllib.loads(text))
 
 
 def layout_from(table: dict[str, Any]) -> Layout:
