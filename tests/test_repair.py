@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from streaming import LAUNCH, ROOT, fake_board, run, small_program, small_recording, start, wait_for_line, wait_until
 
-from hiss.realtime.live import Loop
+from hiss.realtime.live import Limits, Loop
 from hiss.realtime.log_recording import read_log
 from hiss.realtime.open_feed import decoded_feed
 from hiss.realtime.rawlog import LogReader
 from hiss.realtime.recorder import Recorder
-from hiss.realtime.sources import CallableSource
+from hiss.realtime.sources import CallableSource, make_source
 from hiss.recording import read_recordings, write_csv, write_hdf5
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals and signals")
@@ -140,6 +140,28 @@ def test_a_full_disk_ends_with_7_and_a_log_that_is_whole(tmp_path: Path) -> None
     assert kept.torn == 0
     assert 60 < len(kept.recording) < 120
     np.testing.assert_array_equal(kept.recording.x, small_recording(6.0).x[: len(kept.recording)])
+
+
+@POSIX
+def test_a_slow_disk_delays_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each write takes three times as long as frames are apart: reads become larger, and the port is waited with."""
+    write_hdf5(tmp_path / "walk.h5", [small_recording(6.0)])
+    quick = os.write
+
+    def slow(fd: int, data: bytes) -> int:
+        time.sleep(0.03)
+        return quick(fd, data)
+
+    with fake_board("--device", "anyskin:5", "--play", tmp_path / "walk.h5", "--hold", 20) as (port, _):
+        feed = decoded_feed(make_source(port), "anyskin:5")
+        loop = Loop(feed, sinks=[Recorder(tmp_path / "kept.h5", feed)], limits=Limits(duration_s=2.5))
+        monkeypatch.setattr("hiss.realtime.rawlog.os.write", slow)
+        loop.run()
+        monkeypatch.undo()
+    (back,) = read_recordings(tmp_path / "kept.h5")
+    np.testing.assert_array_equal(back.x, small_recording(6.0).x[: len(back)])
+    assert len(back) > 100
+    assert loop.summary.counts.skipped == 0
 
 
 @POSIX
