@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hiss.arnet.equations import LagEquations, Rows, lag_equations
 from hiss.arnet.exact import Exact, default_threshold, exact, sparse
 from hiss.ridge import F64
 
+Bools = NDArray[np.bool_]
 METHODS = ("auto", "exact", "sparse")
 RIDGES = (0.0, 1e-3, 1e-2, 1e-1)
 """Candidates for the strength, times the mean variance of the columns."""
@@ -33,11 +35,14 @@ class Candidate:
     ridge: float = 0.0
     threshold: float | None = None
 
-    def solved(self, equations: LagEquations) -> Exact:
-        """Its fit."""
+    def solved(self, equations: LagEquations, allowed: Bools | None = None) -> Exact:
+        """Its fit over the columns allowed (P,), all where None."""
         part = equations.order(self.lags)
+        some = None if allowed is None else allowed[: len(part.xx)]
         strength = self.ridge * float(np.trace(part.xx)) / (len(part.xx) * part.n)
-        return exact(part, strength) if self.threshold is None else sparse(part, self.threshold, strength)
+        if self.threshold is None:
+            return exact(part, strength, allowed=some)
+        return sparse(part, self.threshold, strength, some)
 
     def __str__(self) -> str:
         kind = "all lags" if self.threshold is None else f"sparse, |t| above {self.threshold:.1f}"
@@ -75,8 +80,12 @@ def candidates(lags: int, columns: int, method: str = "auto") -> list[Candidate]
     return dense + thin
 
 
-def choose(parts: Sequence[Rows], lags: int, method: str = "auto", folds: int = 5) -> Choice:
+def choose(
+    parts: Sequence[Rows], lags: int, method: str = "auto", folds: int = 5, allowed: Bools | None = None
+) -> Choice:
     """The candidate with the least cross-validated error, or a smaller one that is as good.
+
+    allowed: (lags C,) columns to choose from, [age 0 of all channels, ...]; None = all.
 
     Raises ValueError when there are too few rows or too many columns.
     """
@@ -91,16 +100,19 @@ def choose(parts: Sequence[Rows], lags: int, method: str = "auto", folds: int = 
     rest = [whole.without(part) for part in held]
     lags = min(lags, max(1, min(part.n for part in rest) // (2 * channels)))
     tried, errors = [], []
-    for candidate in candidates(lags, lags * channels, method):
+    options = candidates(lags, lags * channels, method)
+    if allowed is not None:  # an order below every range has nothing to read
+        options = [c for c in options if allowed[: c.lags * channels].any()]
+    for candidate in options:
         error = np.zeros_like(variance)
         for part, other in zip(held, rest, strict=True):
-            fit = candidate.solved(other)
+            fit = candidate.solved(other, allowed)
             error += part.order(candidate.lags).error(fit.weight, fit.bias) * part.n
         errors.append(error / sum(part.n for part in held))
         tried.append((candidate, float((errors[-1] / variance).mean())))
     best = min(score for _, score in tried)
     fits = [(c, s, e) for (c, s), e in zip(tried, errors, strict=True) if s <= best * (1 + SIMPLER)]
-    made = [(c.solved(whole), c, e) for c, _, e in fits]
+    made = [(c.solved(whole, allowed), c, e) for c, _, e in fits]
     fit, chosen, error = min(made, key=lambda m: (int(m[0].kept.sum()), m[1].ridge))
     return Choice(fit, chosen, whole, error, _why(chosen, fit, tried, best), tuple(tried))
 

@@ -41,9 +41,20 @@ class Exact:
         return self.weight / np.where(self.error > 0, self.error, np.inf)
 
 
-def exact(equations: LagEquations, ridge: float = 0.0, errors: bool = False) -> Exact:
-    """All columns; ridge: strength per row, as in hiss.ridge. errors: with standard errors (twice the work)."""
-    return _solved(equations, np.ones(len(equations.x_mean), np.bool_), ridge, errors)
+def exact(
+    equations: LagEquations, ridge: float = 0.0, errors: bool = False, allowed: NDArray[np.bool_] | None = None
+) -> Exact:
+    """All columns, or those `allowed` (P,); ridge: strength per row, as in hiss.ridge.
+
+    errors: with standard errors (twice the work).
+    """
+    return _solved(equations, _columns(equations, allowed), ridge, errors)
+
+
+def _columns(equations: LagEquations, allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    if allowed is not None and not allowed.any():
+        raise ValueError("no lag is allowed: look at the ranges of the channels")
+    return np.ones(len(equations.x_mean), np.bool_) if allowed is None else allowed.copy()
 
 
 def default_threshold(columns: int) -> float:
@@ -51,19 +62,24 @@ def default_threshold(columns: int) -> float:
     return math.sqrt(2 * math.log(max(columns, 2))) + 1
 
 
-def sparse(equations: LagEquations, threshold: float | None = None, ridge: float = 0.0) -> Exact:
-    """Columns whose |t| is above `threshold` for any output, refitted; the present sample of channel 0 if none is.
+def sparse(
+    equations: LagEquations,
+    threshold: float | None = None,
+    ridge: float = 0.0,
+    allowed: NDArray[np.bool_] | None = None,
+) -> Exact:
+    """Columns (of those allowed) whose |t| is above `threshold` for any output, refitted; the strongest if none is.
 
     Of those below, the smaller half goes and the rest is fitted again: lags that tell the same must not all go at once.
     """
     limit = default_threshold(len(equations.x_mean)) if threshold is None else threshold
-    kept = np.ones(len(equations.x_mean), np.bool_)
+    kept = _columns(equations, allowed)
     while True:
         found = _solved(equations, kept, ridge, True)
         largest = np.abs(found.t).max(0)
         weak = np.flatnonzero(kept & ~(largest > limit))
         if not len(weak) or (len(weak) == 1 and kept.sum() == 1):
-            return _solved(equations, kept, ridge, True) if not kept.any() else found
+            return found
         order = weak[np.argsort(largest[weak], kind="stable")]
         gone = order[: max(1, (len(order) + 1) // 2)]
         if len(gone) == kept.sum():

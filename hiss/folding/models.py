@@ -16,6 +16,7 @@ from torch import nn
 from hiss.dataset import Scaling
 from hiss.errors import FoldError
 from hiss.folding import layers
+from hiss.folding.arnet import arnet_stages, read_taps
 from hiss.folding.expressions import Builder, Expression, stacked, value
 from hiss.models import ARNetModel, FlatModel, HierarchicalModel, ResidualModel
 from hiss.program import Port, Program, Stage, passes
@@ -118,7 +119,8 @@ def _model(module: nn.Module, front: Front) -> tuple[Stage, ...]:
         else:
             module = inner
     if isinstance(module, ARNetModel):
-        return (_one_stage(front, module.period, _denormalized(front, _arnet(front, module))),)
+        scaled, count = front.lag_scale, front.scaling.n_channels
+        return arnet_stages(front.builder, module, scaled, count, lambda y: _denormalized(front, y))
     if isinstance(module, FlatModel):
         y = layers.s4d_stack(front.builder, "net", module.net, front.inputs, restart=False)
         return (_one_stage(front, module.period, _denormalized(front, y), base),)
@@ -153,23 +155,11 @@ def _hierarchical(front: Front, module: HierarchicalModel, base: ARNetModel | No
     )
 
 
-def _arnet(front: Front, module: ARNetModel) -> Expression:
-    """Scaled outputs: one linear map of z and of z at the ages above 0, the past before the start = first sample."""
-    count = front.scaling.n_channels
-    past = sorted(age for age in module.ages if age > 0)
-    parts = {0: front.raw}
-    if past:
-        ages, channels = np.repeat(np.array(past, np.int64), count), np.tile(np.arange(count), len(past))
-        lags = value(front.builder.add(o.Delay("z_past", "z", ages, channels, "first")), count * len(past))
-        for i, age in enumerate(past):
-            block = Expression({n: w[i * count : (i + 1) * count] for n, w in lags.terms.items()}, np.zeros(count))
-            parts[age] = front.lag_scale(block)
-    return layers.linear(module.linear, stacked([parts[age] for age in module.ages]))
-
-
 def _base(front: Front, module: ARNetModel) -> Expression:
     """The base in the units of the outputs; the mean is already in the correction."""
-    return _arnet(front, module).scaled(front.scaling.y_std, np.zeros_like(front.scaling.y_std))
+    drive = read_taps(front.builder, module, front.lag_scale, front.scaling.n_channels)
+    bias = layers.array(module.linear.bias)
+    return Expression(drive.terms, drive.bias + bias).scaled(front.scaling.y_std, np.zeros_like(front.scaling.y_std))
 
 
 def _denormalized(front: Front, y: Expression) -> Expression:

@@ -22,6 +22,8 @@ class Residual:
     def __post_init__(self) -> None:
         if self.base is None and self.correction is None:
             raise ValueError("a Residual needs a base or a correction")
+        if self.base and not self.base.plain:
+            raise ValueError("the base of a Residual is one linear map: no taps, ranges, hidden, own or chunk_rate")
         if self.base and self.correction and self.base.period != self.correction.period:
             raise ValueError(
                 f"base has period {self.base.period}, correction {self.correction.period}; both must be the same"

@@ -37,6 +37,7 @@ from hiss.models.residual import Residual, ResidualModel
 from hiss.recording import Recording, check_channels, choose_inputs, choose_targets
 from hiss.training.base import fit_base, honest_shift, mean_square
 from hiss.training.grids import Grids, attach
+from hiss.training.lags import fit_lags
 from hiss.training.learner import Frame, Learner
 from hiss.training.loop import Progress, run_loop
 from hiss.training.options import TrainOptions
@@ -136,7 +137,9 @@ def _fitted(
     kept = start.module if start else None
     base, strength = _base(run, data, options, kept, say) if not grids else (getattr(kept, "base", None), np.inf)
     spec = run.spec
-    if isinstance(spec, ARNet) or (isinstance(spec, Residual) and spec.correction is None):
+    if isinstance(spec, ARNet) and spec.hidden:
+        base, options = None, dataclasses.replace(options, whiten=0.0)  # its first layer reads lags, not columns
+    elif isinstance(spec, ARNet) or (isinstance(spec, Residual) and spec.correction is None):
         return _finished(run, base, None, out)
     options = options.settled(base is not None)
     if grids:
@@ -168,6 +171,8 @@ def _base(
     if linear is None:
         return None, np.inf
     before = kept if isinstance(kept, ARNetModel) else getattr(kept, "base", None)
+    if isinstance(linear, ARNet) and not linear.plain:
+        return _lags(run, linear, data, before, say), np.inf
     base, strength, error = fit_base(linear, data.parts, data.val, data.scaling.n_channels, data.rate_hz, before)
     say(
         f"linear base: {len(base.ages)} ages up to {max(base.ages) / data.rate_hz:g} s, strength {strength:g}, "
@@ -182,6 +187,22 @@ def _base(
         return None, np.inf
     run.spec = dataclasses.replace(spec, base=base.spec)
     return base, strength
+
+
+def _lags(run: Run, spec: ARNet, data: Data, before: ARNetModel | None, say: Say) -> ARNetModel:
+    """An AR-Net alone whose lags are chosen. A hidden layer reads the lags that the linear fit keeps."""
+    if before is not None and not spec.hidden:
+        raise TrainingError("an AR-Net of chosen lags is fitted exactly: train it anew on all the recordings")
+    if before is None and spec.taps is None and spec.spacing != "all":
+        raise TrainingError("an AR-Net with ranges, own, hidden or chunk_rate chooses among all lags: spacing='all'")
+    if before is not None:
+        return before
+    try:
+        model = fit_lags(spec, data.parts, data.val, data.scaling.n_channels, say)
+    except ValueError as error:
+        raise TrainingError(str(error)) from error
+    run.spec = dataclasses.replace(spec, taps=model.spec.taps)
+    return model
 
 
 def _finished(run: Run, base: ARNetModel | None, network: nn.Module | None, out: Path | None) -> Run:

@@ -1,0 +1,142 @@
+"""An AR-Net that is more than a ridge: its lags chosen by cross-validation, its own estimates read back, hidden layers.
+
+x: (T, F) scaled columns, the first C are channels;  y: (T, D) scaled targets.
+A closed loop is fitted by repeated exact fits: first on the true past of the target, then on its own past estimates
+(pseudo-linear regression, the output error method), the best of them in free run on validation is taken. A loop that
+would not settle is damped: the weight of the i-th estimate back is multiplied by r^i, which scales every pole by r.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from collections.abc import Sequence as Seq
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hiss.arnet.choose import choose
+from hiss.arnet.equations import Rows
+from hiss.dataset import Batch, Sequence
+from hiss.models.arnet import ARNet, ARNetModel, Tap
+from hiss.ridge import F64, summed
+from hiss.training.base import STRENGTHS, mean_square
+
+LARGEST_POLE = 0.995
+"""Of a closed loop."""
+SHARES = (0.25, 0.5, 0.75, 1.0, 1.0)
+"""How much of the past is its own estimates, fit after fit: scheduled sampling by exact solutions."""
+
+
+def fit_lags(spec: ARNet, parts: Seq[Sequence], val: Batch, n_channels: int, say: Callable[[str], None]) -> ARNetModel:
+    """The linear model of an ARNet with spacing "all": taps chosen, and a closed loop where `own` asks for one."""
+    rows = [_rows(part, n_channels, spec) for part in parts]
+    method = "auto" if spec.fit == "ridge" else spec.fit
+    choice = choose(rows, spec.lags, method, allowed=_allowed(spec, n_channels))
+    say(f"AR-Net ({method}): {choice.why}")
+    taps = _taps(choice.fit.kept, n_channels, spec)
+    model = dataclasses.replace(spec, taps=taps, hidden=()).build(n_channels, len(choice.fit.bias))
+    if not spec.own and not spec.chunk_rate:
+        _set(model, choice.fit.weight[:, choice.fit.kept], choice.fit.bias)
+        return model.requires_grad_(False)
+    return _by_rows(model, parts, val)
+
+
+def _rows(part: Sequence, n_channels: int, spec: ARNet) -> Rows:
+    return part.x[:, :n_channels], part.y, part.valid
+
+
+def _allowed(spec: ARNet, n_channels: int) -> NDArray[np.bool_] | None:
+    if not spec.ranges:
+        return None
+    if len(spec.ranges) != n_channels:
+        raise ValueError(f"{len(spec.ranges)} ranges of ages for {n_channels} channels; give one each")
+    return np.array([[spec.allowed(age, c) for c in range(n_channels)] for age in range(spec.lags)]).ravel()
+
+
+def _taps(kept: NDArray[np.bool_], n_channels: int, spec: ARNet) -> tuple[Tap, ...]:
+    """(age, channel) of the columns kept, ages in whole chunks where the past is kept so."""
+    pairs = [divmod(int(column), n_channels) for column in np.flatnonzero(kept)]
+    k = spec.period
+    if spec.chunk_rate:
+        pairs = [(round(age / k) * k if age >= k else age, channel) for age, channel in pairs]
+    return tuple(dict.fromkeys(pairs))
+
+
+def _set(model: ARNetModel, weight: F64, bias: F64) -> None:
+    with torch.no_grad():
+        model.linear.weight.copy_(torch.from_numpy(weight))
+        model.linear.bias.copy_(torch.from_numpy(bias))
+
+
+# ---- by rows: what equations of consecutive lags do not hold -------------------------------------------------------
+
+
+def _by_rows(model: ARNetModel, parts: Seq[Sequence], val: Batch) -> ARNetModel:
+    """Ridge over the taps at chunk ends, and over the past estimates of a closed loop; the best on validation."""
+    model.requires_grad_(False)
+    lagged = [model.lagged(torch.from_numpy(part.x[None]))[0].double().numpy() for part in parts]
+    ends = slice(model.period - 1, None, model.period)
+    wanted, valid = [part.y[ends].astype(np.float64) for part in parts], [part.valid[ends] for part in parts]
+    best: tuple[float, dict[str, torch.Tensor]] | None = None
+    for strength in STRENGTHS:
+        past = wanted
+        for share in (0.0, *(SHARES if model.back is not None else ())):
+            if share:
+                own = [model(torch.from_numpy(part.x[None]))[0].double().numpy() for part in parts]
+                past = [share * o + (1 - share) * y for o, y in zip(own, wanted, strict=True)]
+            _solve(model, lagged, past, wanted, valid, strength)
+            error = mean_square(model, val)
+            if np.isfinite(error) and (best is None or error < best[0]):
+                best = error, {k: v.clone() for k, v in model.state_dict().items()}
+    if best is None:
+        raise ValueError("the closed loop gives no finite estimate; take fewer own lags")
+    model.load_state_dict(best[1])
+    return model
+
+
+@torch.no_grad()
+def _solve(
+    model: ARNetModel,
+    lagged: Seq[F64],
+    past: Seq[F64],
+    wanted: Seq[F64],
+    valid: Seq[NDArray[np.bool_]],
+    strength: float,
+) -> None:
+    """The exact weights for this past, damped until the loop settles."""
+    own = model.spec.own
+    blocks = [
+        (np.hstack([x, *_shifted(p, own)])[ok], y[ok]) for x, p, y, ok in zip(lagged, past, wanted, valid, strict=True)
+    ]
+    weight, bias = summed(blocks).solve(strength)
+    taps = lagged[0].shape[1]
+    _set(model, weight[:, :taps], bias)
+    if model.back is not None:
+        model.back.weight.copy_(torch.from_numpy(settled(weight[:, taps:], own)))
+
+
+def _shifted(y: F64, own: int) -> list[F64]:
+    """y as it was 1 .. own estimates before, 0 before the first."""
+    return [np.concatenate([np.zeros_like(y[:age]), y[: len(y) - min(age, len(y))]]) for age in range(1, own + 1)]
+
+
+def loop_poles(back: F64, own: int) -> NDArray[np.complex128]:
+    """Poles of y_j = back [y_{j-1} .. y_{j-own}]; back: (D, own D)."""
+    width = len(back)
+    companion = np.zeros((own * width, own * width))
+    companion[:width] = back
+    for i, j in itertools.pairwise(range(own)):
+        companion[j * width : (j + 1) * width, i * width : (i + 1) * width] = np.eye(width)
+    return np.asarray(np.linalg.eigvals(companion), np.complex128)
+
+
+def settled(back: F64, own: int) -> F64:
+    """The weights with every pole at most LARGEST_POLE from 0."""
+    largest = float(np.abs(loop_poles(back, own)).max())
+    if largest <= LARGEST_POLE:
+        return back
+    powers = (LARGEST_POLE / largest) ** np.arange(1, own + 1)
+    return back * np.repeat(powers, len(back))
