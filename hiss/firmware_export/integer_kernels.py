@@ -71,7 +71,8 @@ def _affine(op: o.Affine, _kind: str, c: Context) -> Lines:
     weight = c.integers(_bits(bits), op, "w", weights, said, words=True)
     bias = c.integers("int64_t" if wide else "int32_t", op, "b", _biased(c, op, held["bias"]), rows)
     shift = _shifts(c, op, "shift", _format(c, op, "weights").frac_bits - c.frac(op.out))
-    kernel = f"hiss_affine_{'wide_' if wide else ''}s{bits}"
+    how = "wide_" if wide else "by8_" if bits == 8 and columns % 8 == 0 else ""
+    kernel = f"hiss_affine_{how}s{bits}"
     x, joining = _joined(op, columns, c)
     call = f"{kernel}({', '.join((c.names[op.out], weight, x, count(columns), bias, shift, rows))});"
     equation = f"/* {op.out} = {' + '.join(f'W {name}' for name in op.inputs)} + b */"

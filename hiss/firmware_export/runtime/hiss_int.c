@@ -406,6 +406,8 @@ static inline hiss_quad_t hiss_rows_s8(hiss_quad_t s, const int8_t **weight, con
     return s;
 }
 
+#if !defined(HISS_DSP)
+
 static inline hiss_quad_t hiss_rows_s16(hiss_quad_t s, const int16_t **weight, const int16_t *x, size_t left)
 {
     const int16_t *w = *weight;
@@ -423,14 +425,6 @@ static inline hiss_quad_t hiss_rows_s16(hiss_quad_t s, const int16_t **weight, c
         s.d = (uint32_t)vmladavaq_s16(hiss_signed(s.d), vldrhq_gather_shifted_offset_z_s16(w + 6, place, lanes), u);
         w += 4 * now;
         x += now;
-    }
-#elif defined(HISS_DSP)
-    for (; left >= 2; left -= 2, w += 8, x += 2) {
-        const int32_t u = hiss_word(x);
-        s.a = hiss_smlad(hiss_word(w), u, s.a);
-        s.b = hiss_smlad(hiss_word(w + 2), u, s.b);
-        s.c = hiss_smlad(hiss_word(w + 4), u, s.c);
-        s.d = hiss_smlad(hiss_word(w + 6), u, s.d);
     }
 #else
     for (; left >= 2; left -= 2, w += 8, x += 2) {
@@ -454,6 +448,8 @@ static inline hiss_quad_t hiss_rows_s16(hiss_quad_t s, const int16_t **weight, c
     return s;
 }
 
+#endif
+
 #if defined(HISS_DSP)
 
 /* What an affine map goes through, four rows after the other. */
@@ -465,6 +461,19 @@ typedef struct {
     const int8_t *shift;
     size_t rows;
 } hiss_fours_t;
+
+/* Four rows begin: sums a to d with their biases, x, n columns. They end: to 16 bits, into y; once more from 2 on. */
+#define HISS_BEGIN                                                                                                     \
+    "ldr %[u], [%[fours]]\n\tldrd %[a], %[b], [%[u]], #8\n\tldrd %[c], %[d], [%[u]], #8\n\t"                             \
+    "str %[u], [%[fours]]\n\tldrd %[x], %[n], [%[fours], #4]\n\t"
+#define HISS_END                                                                                                       \
+    "ldrd %[u], %[v], [%[fours], #12]\n\tldr %[n], [%[v]], #4\n\t"                                                     \
+    "asr %[a], %[a], %[n]\n\tlsr %[n], %[n], #8\n\tasr %[b], %[b], %[n]\n\tlsr %[n], %[n], #8\n\t"                     \
+    "asr %[c], %[c], %[n]\n\tlsr %[n], %[n], #8\n\tasr %[d], %[d], %[n]\n\t"                                           \
+    "ssat %[a], #16, %[a]\n\tssat %[b], #16, %[b]\n\tssat %[c], #16, %[c]\n\tssat %[d], #16, %[d]\n\t"                 \
+    "pkhbt %[a], %[a], %[b], lsl #16\n\tpkhbt %[c], %[c], %[d], lsl #16\n\t"                                           \
+    "str %[a], [%[u]], #4\n\tstr %[c], [%[u]], #4\n\tstrd %[u], %[v], [%[fours], #12]\n\t"                            \
+    "ldr %[n], [%[fours], #20]\n\tsubs %[n], %[n], #4\n\tstr %[n], [%[fours], #20]\n\tbne 2b"
 
 /* All rows, a multiple of four above 0, with eight columns at a time, as many above 0; returns where the next row stands.
    The compiler's own loop spills registers. */
@@ -478,17 +487,8 @@ static HISS_APART const int8_t *hiss_fours_s8(const int8_t *w, hiss_fours_t *fou
     "sxtb16 %[v], %[lower]\n\tsxtb16 %[lower], %[lower], ror #8\n\t"                                                   \
     "smlad %[c], %[v], %[u], %[c]\n\tsmlad %[d], %[lower], %[u], %[d]\n\t"
     const int16_t *x;
-    __asm__ volatile("2:\n\t"
-                     "ldr %[u], [%[fours]]\n\tldrd %[a], %[b], [%[u]], #8\n\tldrd %[c], %[d], [%[u]], #8\n\t"
-                     "str %[u], [%[fours]]\n\tldrd %[x], %[n], [%[fours], #4]\n\t"
-                     "1:\n\t" HISS_PAIR HISS_PAIR HISS_PAIR HISS_PAIR "subs %[n], %[n], #8\n\tbne 1b\n\t"
-                     "ldrd %[u], %[v], [%[fours], #12]\n\tldr %[n], [%[v]], #4\n\t"
-                     "asr %[a], %[a], %[n]\n\tlsr %[n], %[n], #8\n\tasr %[b], %[b], %[n]\n\tlsr %[n], %[n], #8\n\t"
-                     "asr %[c], %[c], %[n]\n\tlsr %[n], %[n], #8\n\tasr %[d], %[d], %[n]\n\t"
-                     "ssat %[a], #16, %[a]\n\tssat %[b], #16, %[b]\n\tssat %[c], #16, %[c]\n\tssat %[d], #16, %[d]\n\t"
-                     "pkhbt %[a], %[a], %[b], lsl #16\n\tpkhbt %[c], %[c], %[d], lsl #16\n\t"
-                     "str %[a], [%[u]], #4\n\tstr %[c], [%[u]], #4\n\tstrd %[u], %[v], [%[fours], #12]\n\t"
-                     "ldr %[n], [%[fours], #20]\n\tsubs %[n], %[n], #4\n\tstr %[n], [%[fours], #20]\n\tbne 2b"
+    __asm__ volatile("2:\n\t" HISS_BEGIN
+                     "1:\n\t" HISS_PAIR HISS_PAIR HISS_PAIR HISS_PAIR "subs %[n], %[n], #8\n\tbne 1b\n\t" HISS_END
                      : [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d), [w] "+r"(w), [x] "=&r"(x), [n] "=&r"(n),
                        [u] "=&r"(u), [v] "=&r"(v), [upper] "=&r"(upper), [lower] "=&r"(lower)
                      : [fours] "r"(fours)
@@ -496,6 +496,32 @@ static HISS_APART const int8_t *hiss_fours_s8(const int8_t *w, hiss_fours_t *fou
 #undef HISS_PAIR
     return w;
 }
+
+/* The same with two columns at a time and an odd last one. */
+static HISS_APART const int16_t *hiss_fours_s16(const int16_t *w, hiss_fours_t *fours)
+{
+    int32_t a, b, c, d, u, v, upper, lower, n;
+    const int16_t *x;
+    __asm__ volatile("2:\n\t" HISS_BEGIN "subs %[n], %[n], #2\n\tbmi 3f\n\t"
+                     "1:\n\t"
+                     "ldr %[u], [%[x]], #4\n\tldrd %[upper], %[lower], [%[w]], #8\n\t"
+                     "smlad %[a], %[upper], %[u], %[a]\n\tsmlad %[b], %[lower], %[u], %[b]\n\t"
+                     "ldrd %[upper], %[lower], [%[w]], #8\n\t"
+                     "smlad %[c], %[upper], %[u], %[c]\n\tsmlad %[d], %[lower], %[u], %[d]\n\t"
+                     "subs %[n], %[n], #2\n\tbpl 1b\n\t"
+                     "3:\n\tadds %[n], %[n], #1\n\tbne 4f\n\t"
+                     "ldrsh %[u], [%[x]]\n\tldrd %[upper], %[lower], [%[w]], #8\n\t"
+                     "smlabb %[a], %[upper], %[u], %[a]\n\tsmlatb %[b], %[upper], %[u], %[b]\n\t"
+                     "smlabb %[c], %[lower], %[u], %[c]\n\tsmlatb %[d], %[lower], %[u], %[d]\n\t"
+                     "4:\n\t" HISS_END
+                     : [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d), [w] "+r"(w), [x] "=&r"(x), [n] "=&r"(n),
+                       [u] "=&r"(u), [v] "=&r"(v), [upper] "=&r"(upper), [lower] "=&r"(lower)
+                     : [fours] "r"(fours)
+                     : "cc", "memory");
+    return w;
+}
+#undef HISS_BEGIN
+#undef HISS_END
 
 #endif
 
@@ -510,14 +536,6 @@ static HISS_APART const int8_t *hiss_group_s8(const int8_t *w, const int16_t *x,
 void hiss_affine_s8(int16_t *y, const int8_t *w, const int16_t *x, size_t columns, const int32_t *bias,
                     const int8_t *shift, size_t rows)
 {
-#if defined(HISS_DSP)
-    const size_t done = columns > 0 && columns % 8 == 0 ? rows & ~(size_t)3 : 0;
-    if (done > 0) {
-        hiss_fours_t fours = {bias, x, columns, y, shift, done};
-        w = hiss_fours_s8(w, &fours);
-        bias += done, shift += done, y += done, rows -= done;
-    }
-#endif
     for (; rows >= 4; rows -= 4, bias += 4, shift += 4, y += 4) {
         w = hiss_group_s8(w, x, columns, bias, y, shift);
     }
@@ -525,6 +543,26 @@ void hiss_affine_s8(int16_t *y, const int8_t *w, const int16_t *x, size_t column
         *y = hiss_floored(hiss_dot_s8((uint32_t)HISS_I32(bias), w, x, columns), HISS_I8(shift));
     }
 }
+
+void hiss_affine_by8_s8(int16_t *y, const int8_t *w, const int16_t *x, size_t columns, const int32_t *bias,
+                        const int8_t *shift, size_t rows)
+{
+#if defined(HISS_DSP)
+    const size_t done = rows & ~(size_t)3;
+    if (done > 0) {
+        hiss_fours_t fours = {bias, x, columns, y, shift, done};
+        w = hiss_fours_s8(w, &fours);
+        bias += done, shift += done, y += done, rows -= done;
+    }
+    for (; rows > 0; --rows, ++bias, ++shift, ++y, w += columns) {
+        *y = hiss_floored(hiss_dot_s8((uint32_t)HISS_I32(bias), w, x, columns), HISS_I8(shift));
+    }
+#else
+    hiss_affine_s8(y, w, x, columns, bias, shift, rows);
+#endif
+}
+
+#if !defined(HISS_DSP)
 
 /* Four rows; returns where the next four stand. */
 static HISS_APART const int16_t *hiss_group_s16(const int16_t *w, const int16_t *x, size_t columns, const int32_t *bias,
@@ -534,12 +572,23 @@ static HISS_APART const int16_t *hiss_group_s16(const int16_t *w, const int16_t 
     return w;
 }
 
+#endif
+
 void hiss_affine_s16(int16_t *y, const int16_t *w, const int16_t *x, size_t columns, const int32_t *bias,
                     const int8_t *shift, size_t rows)
 {
+#if defined(HISS_DSP)
+    const size_t done = rows & ~(size_t)3;
+    if (done > 0) {
+        hiss_fours_t fours = {bias, x, columns, y, shift, done};
+        w = hiss_fours_s16(w, &fours);
+        bias += done, shift += done, y += done, rows -= done;
+    }
+#else
     for (; rows >= 4; rows -= 4, bias += 4, shift += 4, y += 4) {
         w = hiss_group_s16(w, x, columns, bias, y, shift);
     }
+#endif
     for (; rows > 0; --rows, ++bias, ++shift, ++y, w += columns) {
         *y = hiss_floored(hiss_dot_s16((uint32_t)HISS_I32(bias), w, x, columns), HISS_I8(shift));
     }
@@ -1226,7 +1275,7 @@ static inline int32_t hiss_interpolated(const int16_t *table, int32_t end, int u
     const int16_t *const entry = table + hiss_asr(place, 14);
     const int32_t part = place & 0x3fff;
 #if defined(HISS_DSP)
-    const int32_t shares = part * 0xffff + 0x4000; /* low half: of this entry, 2^14 - part; high half: of the next, part */
+    const int32_t shares = part * hiss_opaque(0xffff) + hiss_opaque(0x4000); /* low half: of this entry, 2^14 - part; high half: of the next, part */
     return hiss_asr(hiss_signed(hiss_smlad(hiss_word(entry), shares, (uint32_t)more)), 14);
 #else
     const int32_t low = HISS_I16(entry);
@@ -1464,8 +1513,18 @@ void hiss_sum_end_s16(int16_t *y, const int64_t *sum, int shift, size_t n)
 
 void hiss_mul_s16(int16_t *y, const int16_t *a, const int16_t *b, int shift, size_t n)
 {
-    for (size_t i = 0; i < n; ++i) {
-        y[i] = hiss_value((int32_t)a[i] * b[i], shift);
+    const int32_t half = (INT32_C(1) << shift) >> 1;
+#if defined(HISS_DSP)
+    for (; n >= 2; n -= 2, a += 2, b += 2, y += 2) {
+        const int32_t u = hiss_word(a);
+        const int32_t v = hiss_word(b);
+        const int32_t low = hiss_asr(hiss_signed(hiss_smlabb(u, v, (uint32_t)half)), shift);
+        const int32_t high = hiss_asr(hiss_signed(hiss_smlatt(u, v, (uint32_t)half)), shift);
+        hiss_put(y, hiss_both(hiss_ssat16(low), hiss_ssat16(high)));
+    }
+#endif
+    for (; n > 0; --n, ++a, ++b, ++y) {
+        *y = hiss_floored((uint32_t)((int32_t)*a * *b + half), shift);
     }
 }
 

@@ -33,9 +33,11 @@ void hiss_input_s32(int16_t *z, const int32_t *x, const int32_t *mean, const int
    their columns and their x, one after the other.
    W: (rows, columns), four rows and two columns at a time: s8 as 00 10 01 11 20 30 21 31, s16 as 00 01 10 11 20 21 30 31;
    of an odd last column the four rows; rows that make no four one by one, as wide: all of it.
-   wide: a sum may need more than 32 bits. */
+   by8: columns are a multiple of 8, above 0.   wide: a sum may need more than 32 bits. */
 void hiss_affine_s8(int16_t *y, const int8_t *w, const int16_t *x, size_t columns, const int32_t *bias,
                     const int8_t *shift, size_t rows);
+void hiss_affine_by8_s8(int16_t *y, const int8_t *w, const int16_t *x, size_t columns, const int32_t *bias,
+                        const int8_t *shift, size_t rows);
 void hiss_affine_s16(int16_t *y, const int16_t *w, const int16_t *x, size_t columns, const int32_t *bias,
                      const int8_t *shift, size_t rows);
 void hiss_affine_wide_s16(int16_t *y, const int16_t *w, const int16_t *x, size_t columns, const int64_t *bias,
