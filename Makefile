@@ -1,5 +1,5 @@
 # make demo    the whole path: train, evaluate, fold, export, self-test, live from a fake sensor
-# make test    the tests;  make lint, make types, make bench
+# make test    the tests;  make lint, make types, make bench, make bench-live
 #
 # PYTHON=python3.11         the interpreter of the virtual environment
 # TORCH=torch==2.13.0       what pip installs for torch
@@ -13,7 +13,7 @@ BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 TORCH_INDEX = $(if $(PIP_INDEX_TORCH),--index-url $(PIP_INDEX_TORCH))
 
-.PHONY: demo test lint types bench campaign clean
+.PHONY: demo test lint types bench bench-live campaign clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -40,6 +40,9 @@ types: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python tools/bench.py --out bench.json
+
+bench-live: $(STAMP)
+	$(BIN)/hiss bench-live --seconds 60
 
 clean:
 	rm -rf $(VENV) build dist demo

@@ -85,20 +85,23 @@ class Resampler:
         if (t - self.last_s) * self.rate_hz > MOST_POINTS:
             check_gaps(np.array([self.last_s, t]), self.rate_hz)
         made = []
-        while (at := self.first_s + self.k / self.rate_hz) - self.snap_s <= t:
-            made.append((self.k, _between(at, self.last_s, self.last_x, t, now, snap_s=self.snap_s)))
-            self.k += 1
+        before_s, before = self.last_s, self.last_x
         self.last_s, self.last_x = t, now.copy()
+        while (at := self.first_s + self.k / self.rate_hz) - self.snap_s <= t:
+            # most points of a stream at the model's rate lie on a sample: nothing is to compute
+            on_sample = at >= t - self.snap_s
+            made.append((self.k, self.last_x if on_sample else _between(at, before_s, before, t, now)))
+            self.k += 1
         return made
 
 
-def _between(at: Any, t0: Any, x0: F32, t1: Any, x1: F32, *, snap_s: float) -> F32:
+def _between(at: Any, t0: Any, x0: F32, t1: Any, x1: F32, *, snap_s: float = 0.0) -> F32:
     """The one formula: linear between (t0, x0) and (t1, x1), and x1 itself from snap_s before t1 on."""
     on_sample = at >= t1 - snap_s
     w = np.where(on_sample, 1.0, (at - t0) / np.where(on_sample, 1.0, t1 - t0))
     # cast by hand: a single float64 w times float32 samples would be computed in float32 by numpy 1
-    sample: F32 = ((1.0 - w) * x0.astype(np.float64) + w * x1.astype(np.float64)).astype(np.float32)
-    return sample
+    sample = ((1.0 - w) * x0.astype(np.float64) + w * x1.astype(np.float64)).astype(np.float32)
+    return np.where(on_sample, x1, sample)
 
 
 def _checked(rate_hz: float) -> float:

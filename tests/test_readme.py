@@ -47,7 +47,7 @@ def test_the_verbs_of_the_readme_exist():
     from hiss.cli.main import VERBS
 
     text = README.read_text(encoding="utf-8")
-    shown = set(re.findall(r"^    hiss (\w+)", text, re.M))
+    shown = set(re.findall(r"^    hiss ([\w-]+)", text, re.M))
     assert shown == set(VERBS)
 
 

@@ -22,6 +22,7 @@ VERBS = {
     "replay": "the same from a recording",
     "record": "a sensor on a serial port into a recording",
     "fake": "a sensor on a pseudo-terminal",
+    "bench-live": "what the live loop costs on this computer",
     "ports": "serial ports of this machine",
     "datasets": "download or simulate data sets",
 }
@@ -38,7 +39,7 @@ class Verbs(click.Group):
         """The verb of this name."""
         if name not in VERBS:
             return None
-        command: click.Command = importlib.import_module(f"hiss.cli.{name}").command
+        command: click.Command = importlib.import_module(f"hiss.cli.{name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -60,8 +61,8 @@ def command() -> None:
       hiss export force.hiss --to c -o firmware --name fingertip_force
 
     Exit codes: 0 done, 1 a bug in hiss, 2 usage or a file that cannot be read, 3 port, 4 no valid frame,
-    5 stream does not fit the model, 6 device lost, 7 an output could not be written, 8 a download failed or an
-    export is over budget, 130 interrupted.
+    5 stream does not fit the model, 6 device lost, 7 an output could not be written, 8 a download failed, or an
+    export or a stream is over budget, 130 interrupted.
     """
 
 

@@ -65,12 +65,15 @@ class DeclaredDecoder(FramedDecoder):
         every = [(f.scale, f.offset) for f in layout.channel_fields for _ in f.names]
         self._scale, self._offset = np.array(every).T
         self._scaled = bool((self._scale != 1).any() or self._offset.any())
+        self._float = np.dtype(layout.order + "f4")
+        floats = self._float == np.float32 and [run.type for run in self._runs] == ["f32"]
+        self._is_plain = floats and not (self._scaled or self._constants)
 
     def feed(self, data: bytes) -> list[Frame | Event]:
         """What these bytes complete, in the order of the stream."""
         items = self._framer.feed(data)
         sized = [item for item in items if isinstance(item, bytes) and len(item) == self.layout.size]
-        read = self._frames(sized) if sized else []
+        read = [self._plain(sized[0])] if self._is_plain and len(sized) == 1 else self._frames(sized) if sized else []
         if len(read) == len(items):
             return [frame for frame in read if frame]
         in_order = iter(read)
@@ -81,6 +84,14 @@ class DeclaredDecoder(FramedDecoder):
             elif len(item) == self.layout.size and (frame := next(in_order)):
                 found.append(frame)
         return found
+
+    def _plain(self, frame: bytes) -> Frame:
+        """A single frame of float32 channels side by side: a tenth of the time that `_frames` takes for one."""
+        self.counts.frames += 1
+        run = self._runs[0]
+        x = np.frombuffer(frame, self._float, run.count, run.at)
+        t = self._clock[1](self._clock[0].number(frame)) if self._clock else None
+        return Frame(x, t, self._sequence[1](self._sequence[0].number(frame)) if self._sequence else None)
 
     def _frames(self, frames: list[bytes]) -> list[Frame | None]:
         """A sample for each; None for one with another constant."""
@@ -155,6 +166,11 @@ class Run:
         wide = np.zeros((len(rows), self.count, 4), np.uint8)  # numpy knows no such number: it is the upper part
         wide[..., 1:] = own.reshape(len(rows), self.count, 3)[..., :: 1 if self.order == "<" else -1]
         return wide.view(f"<{self.type[0]}4")[..., 0] >> 8
+
+    def number(self, frame: bytes) -> int:
+        """The first of one frame."""
+        order: Literal["little", "big"] = "little" if self.order == "<" else "big"
+        return int.from_bytes(frame[self.at : self.at + self.width], order, signed=self.type[0] == "i")
 
     def numbers(self, rows: Bytes) -> list[int]:
         """The first of each frame."""
