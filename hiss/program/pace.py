@@ -60,7 +60,7 @@ INTEGER = Factors(
     read=3,
     selective=170,
     norm=15,
-    element=8,
+    element=6,
     maps={"gelu": 22, "silu": 22, "sigmoid": 24, "tanh": 24, "relu": 14, "softplus": 22, "exp": 46, "clip": 20},
 )
 """int8 weights, int32 states."""

@@ -1275,7 +1275,7 @@ static inline int32_t hiss_interpolated(const int16_t *table, int32_t end, int u
     const int16_t *const entry = table + hiss_asr(place, 14);
     const int32_t part = place & 0x3fff;
 #if defined(HISS_DSP)
-    const int32_t shares = part * hiss_opaque(0xffff) + hiss_opaque(0x4000); /* low half: of this entry, 2^14 - part; high half: of the next, part */
+    const int32_t shares = part * 0xffff + 0x4000; /* low half: of this entry, 2^14 - part; high half: of the next, part */
     return hiss_asr(hiss_signed(hiss_smlad(hiss_word(entry), shares, (uint32_t)more)), 14);
 #else
     const int32_t low = HISS_I16(entry);
