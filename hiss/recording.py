@@ -10,6 +10,7 @@ import difflib
 import fnmatch
 import math
 import os
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -117,11 +118,12 @@ def read_recordings(
     targets: str | Sequence[str] = (),
     rate_hz: float | None = None,
     raw: bool = False,
+    fill: bool = False,
 ) -> list[Recording]:
     """Recordings of HDF5 and CSV files, in the order of the files and in them. See `hiss.recording_io`."""
     from hiss import recording_io
 
-    return recording_io.read_recordings(*paths, targets=targets, rate_hz=rate_hz, raw=raw)
+    return recording_io.read_recordings(*paths, targets=targets, rate_hz=rate_hz, raw=raw, fill=fill)
 
 
 def write_hdf5(
@@ -147,9 +149,11 @@ def write_csv(path: str | os.PathLike[str], recording: Recording) -> None:
 def choose_targets(recording: Recording, targets: str | Sequence[str]) -> Recording:
     """The recording with y = the columns that `targets` names (names or patterns such as vel_*), taken from x or y.
 
+    NAME+K, where no column is called so, is what NAME will be K samples later; NAME itself stays among the channels.
     Order: as the patterns ask, then as in the recording. Raises RecordingError for a name that no column has.
     """
     patterns = [targets] if isinstance(targets, str) else list(targets)
+    recording = with_future(recording, patterns)
     columns = [*recording.targets, *recording.channels]
     names = [column.name for column in columns]
     chosen: list[int] = []
@@ -171,6 +175,30 @@ def choose_targets(recording: Recording, targets: str | Sequence[str]) -> Record
         y=both[:, chosen],
         targets=tuple(columns[i] for i in chosen),
     )
+
+
+FUTURE = re.compile(r"(.+)\+([1-9]\d*)$")
+
+
+def with_future(recording: Recording, names: Sequence[str]) -> Recording:
+    """The recording with a target for each NAME+K among `names`, of the column NAME. A sample whose future is not
+    recorded, or not valid, is not valid. Raises RecordingError where samples do not count time."""
+    known = [c.name for c in (*recording.targets, *recording.channels)]
+    found = [(n, m) for n in names if n not in known and (m := FUTURE.match(n)) and m[1] in known]
+    if not found:
+        return recording
+    if recording.rate_hz is None:
+        raise RecordingError(f"{recording.name}: {found[0][0]} counts regular samples; resample the recording first")
+    both, columns = np.hstack([recording.y, recording.x]), (*recording.targets, *recording.channels)
+    n, valid = len(recording), recording.valid.copy()
+    new, ports = [recording.y], list(recording.targets)
+    for name, match in found:
+        at, ahead = known.index(match[1]), int(match[2])
+        later = np.minimum(np.arange(n) + ahead, n - 1)
+        new.append(both[later, at : at + 1])
+        valid &= recording.valid[later] & (np.arange(n) + ahead < n)
+        ports.append(Channel(name, columns[at].unit))
+    return dataclasses.replace(recording, y=np.hstack(new), targets=tuple(ports), valid=valid)
 
 
 def choose_inputs(recording: Recording, patterns: Sequence[str]) -> Recording:

@@ -3,12 +3,14 @@
 Header cells are names with the unit behind them: `acc_x (m/s^2)` or `acc_x [m/s^2]`. A column named time, t or
 timestamp holds the stamps, in s unless its name says otherwise (time_ms, Timestamp (us), micros); numbers too large for
 seconds since 1970 are taken as ms, us or ns. Without a header the first column holds the stamps unless a rate is given.
-A column `valid` holds 0 where a sample should not be scored.
+A column `valid` holds 0 where a sample should not be scored. Stamps may be dates, also in a column named ds, date or
+datetime (ISO: 2017-05-01 00:05:00): seconds count from the first; whole months, quarters or years count as regular.
 """
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import os
 import re
@@ -20,6 +22,7 @@ import numpy as np
 from hiss.errors import RecordingError
 from hiss.files import atomic_path
 from hiss.recording import Channel, Recording
+from hiss.recording_dates import dates_as_seconds, empty_as_nan, hold
 from hiss.resample import F64, SNAP
 
 TIME = re.compile(r"(?:(?:time|t|timestamp|time_stamp|stamp)(?:[_ ]?(s|sec|ms|us|µs|ns))?|(millis|micros|seconds))$")
@@ -28,8 +31,10 @@ SECONDS |= {"ns": 1e-9}
 WITH_UNIT = re.compile(r"(.*?)\s*[(\[](.*)[)\]]$")
 
 
-def read_csv(path: str | os.PathLike[str], *, rate_hz: float | None = None) -> Recording:
+def read_csv(path: str | os.PathLike[str], *, rate_hz: float | None = None, fill: bool = False) -> Recording:
     """One recording, named as the file. rate_hz: of a file without stamps; unused where there are stamps.
+
+    fill: hold the value before a cell that is empty or NaN (the one after, at the start); such rows are not valid.
 
     rate_hz of the recording is set when the stamps are regular. Raises RecordingError naming the line and the column.
     """
@@ -42,8 +47,15 @@ def read_csv(path: str | os.PathLike[str], *, rate_hz: float | None = None) -> R
     cells = [cell.strip() for cell in next(csv.reader([lines[first]], delimiter=separator))]
     header = cells if any(not _is_number(cell) for cell in cells) else None
     columns = [_column(cell) for cell in header] if header else [Channel(f"x{i}") for i in range(len(cells))]
-    table = _table(lines, first + (header is not None), separator, columns)
-    return _recording(Path(path).stem, columns, table, header is not None, rate_hz)
+    start = first + (header is not None)
+    if header:
+        lines, columns = dates_as_seconds(lines, start, separator, columns)
+    if fill:
+        lines = empty_as_nan(lines, start, separator)
+    table = _table(lines, start, separator, columns)
+    held, whole = hold(table) if fill else (table, np.ones(len(table), np.bool_))
+    made = _recording(Path(path).stem, columns, held, header is not None, rate_hz)
+    return dataclasses.replace(made, valid=made.valid & whole)
 
 
 def write_csv(path: str | os.PathLike[str], recording: Recording) -> None:

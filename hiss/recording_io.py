@@ -20,18 +20,20 @@ def read_recordings(
     targets: str | Sequence[str] = (),
     rate_hz: float | None = None,
     raw: bool = False,
+    fill: bool = False,
 ) -> list[Recording]:
     """Recordings of HDF5 and CSV files, in the order of the files and in them.
 
     targets: names or patterns (vel_*) of the columns to be estimated; () leaves the file's own choice (CSV: none).
     rate_hz: of a CSV file without a time column.
+    fill: of a CSV file, hold the value before a cell that is empty or NaN; such a row, and a gap, is not valid.
     raw: the samples as they came (HDF5 raw_t and raw_x: irregular stamps, not tared) instead of the prepared ones.
     Raises RecordingError naming the file, and the trial, line, channel or sample where it is about one.
     """
     recordings: list[Recording] = []
     for path in map(Path, paths):
         try:
-            found = read_hdf5(path, raw=raw) if _is_hdf5(path) else [read_csv(path, rate_hz=rate_hz)]
+            found = read_hdf5(path, raw=raw) if _is_hdf5(path) else [read_csv(path, rate_hz=rate_hz, fill=fill)]
             recordings += [choose_targets(r, targets) if targets else r for r in found]
         except RecordingError as error:
             raise RecordingError(f"{path.name}: {error}") from error

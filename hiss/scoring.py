@@ -60,8 +60,8 @@ def ready(program: Program, recordings: Seq[Recording]) -> list[Recording]:
     """
     prepared = []
     for recording in recordings:
-        r = choose_targets(recording, [port.name for port in program.outputs])
-        r = choose_inputs(r, program.provenance.get("inputs", ())).resampled(program.rate_hz)
+        r = choose_targets(recording.resampled(program.rate_hz), [port.name for port in program.outputs])
+        r = choose_inputs(r, program.provenance.get("inputs", ()))
         try:
             check_channels(r, [port.name for port in program.inputs])
         except RecordingError as error:

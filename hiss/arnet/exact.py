@@ -16,8 +16,11 @@ from hiss.arnet.equations import LagEquations
 from hiss.errors import MissingExtraError
 from hiss.ridge import F64
 
-RIDGES = (1e-10, 1e-8, 1e-6)
+RIDGES = (1e-9, 1e-7, 1e-5)
 """Times the mean variance: tried in turn where the equations are singular to rounding, as for a channel that rests."""
+
+SMALLEST_PIVOT = 1e-11
+"""Times the mean variance: samples come in float32, so less than this is their rounding, and its weights are wild."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,13 +121,12 @@ def _solved(e: LagEquations, kept: NDArray[np.bool_], ridge: float, errors: bool
 def _factor(xx: F64, ridge: float) -> tuple[F64, float]:
     """(L, what was added to the diagonal) with L L^T = xx + ridge."""
     scale = float(np.trace(xx)) / max(len(xx), 1) or 1.0
-    # rounding makes a Cholesky of nearly equal columns succeed by chance and give wild weights: 1e-13 of it is no ridge
     for more in (ridge, *(ridge + r * scale for r in RIDGES)):
         regular = xx.T.copy(order="F")  # symmetric: the transpose is what LAPACK reads
         regular.flat[:: len(xx) + 1] += more
         lower, info = _linalg().lapack.dpotrf(regular, lower=1, overwrite_a=1, clean=1)
         diagonal = np.diag(lower)
-        if info == 0 and len(xx) and float(diagonal.min()) ** 2 > 1e-14 * scale:
+        if info == 0 and len(xx) and float(diagonal.min()) ** 2 > SMALLEST_PIVOT * scale:
             return lower, more
         if not len(xx):
             return lower, more

@@ -134,17 +134,21 @@ def _recordings(run: Run, data: tuple[Path, ...]) -> tuple[list[Recording], str,
     """(recordings to score, name of the split, files)."""
     from hiss.cli.train import check_files
     from hiss.recording import read_recordings, split
+    from hiss.recording_dates import on_grid
 
-    targets = [t.name for t in run.targets]
+    targets = [] if "forecast" in run.provenance else [t.name for t in run.targets]  # a forecast counts resampled rows
+    fill = "forecast" in run.provenance
     if data:
-        recordings = read_recordings(*data, targets=targets, rate_hz=run.rate_hz)
+        recordings = read_recordings(*data, targets=targets, rate_hz=run.rate_hz, fill=fill)
+        recordings = [on_grid(r, run.rate_hz) for r in recordings] if fill else recordings
         marked = [r for r in recordings if r.split == "test"]
         return marked or recordings, "test" if marked else "all", list(data)
     files = {str(f["path"]): str(f["sha256"]) for f in run.about.get("files", [])}
     if not files:
         raise RecordingError("the run does not say which files it was trained on; give some with --data FILE")
     check_files(files, "give the data with --data FILE")
-    recordings = read_recordings(*files, targets=targets, rate_hz=run.rate_hz)
+    recordings = read_recordings(*files, targets=targets, rate_hz=run.rate_hz, fill=fill)
+    recordings = [on_grid(r, run.rate_hz) for r in recordings] if fill else recordings
     return split(recordings)[1], "test", [Path(f) for f in files]
 
 

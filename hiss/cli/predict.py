@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,18 +21,23 @@ from hiss.recording import read_recordings
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="CSV file.  [default: stdout]")
 @click.option("--trial", help="Only this recording of the file.")
 @click.option("--rate", "rate_hz", type=Positive(), metavar="HZ", help="Rate of a CSV without time.")
-def command(model: Path, file: Path, out: Path | None, trial: str | None, rate_hz: float | None) -> None:
+@click.option("--interval", type=click.Choice(["0.5", "0.8", "0.9", "0.95"]), help="Also LOW and HIGH of an AR-Net.")
+def command(
+    model: Path, file: Path, out: Path | None, trial: str | None, rate_hz: float | None, interval: str | None
+) -> None:
     """Estimates of the recordings in FILE (HDF5 or CSV) with MODEL (a .hiss file or a run), whole, from fresh state.
 
     \b
     Example:
       hiss predict force.hiss today.h5 -o estimates.csv
 
+    --interval 0.9: beside each estimate the bounds between which nine of ten outcomes lay on validation data.
     The columns are recording, t (s, of the sample that an estimate belongs to) and one per output, with its unit.
     Exit codes: 0 done, 2 usage or a file that cannot be read, 5 other channels than the model takes, 7 not written.
     """
     program = open_model(model)
-    recordings = read_recordings(file, rate_hz=rate_hz)
+    half = _half_widths(program.provenance, interval)
+    recordings = read_recordings(file, rate_hz=rate_hz, fill="forecast" in program.provenance)
     if trial is not None:
         names = [r.name for r in recordings]
         recordings = [r for r in recordings if r.name == trial]
@@ -45,11 +51,28 @@ def command(model: Path, file: Path, out: Path | None, trial: str | None, rate_h
             n = program.tare + program.period + program.latency
             click.echo(f"{recording.name}: {len(at_rate)} samples; the first estimate takes {n}", err=True)
         ends = at_rate.t[program.tare + program.period - 1 :: program.period][: len(y)]
-        rows += [
-            [recording.name, f"{t:.6f}", *(f"{v:.9g}" for v in estimate)] for t, estimate in zip(ends, y, strict=True)
-        ]
-    header = ["recording", "t (s)", *(f"{p.name} ({p.unit})" if p.unit else p.name for p in program.outputs)]
+        rows += [[recording.name, f"{t:.6f}", *_cells(estimate, half)] for t, estimate in zip(ends, y, strict=True)]
+    columns = [f"{p.name}{{}} ({p.unit})" if p.unit else f"{p.name}{{}}" for p in program.outputs]
+    ends_of = ("", " low", " high") if half else ("",)
+    header = ["recording", "t (s)", *(c.format(end) for c in columns for end in ends_of)]
     _write(out, [header, *rows])
+
+
+def _half_widths(provenance: dict[str, Any], level: str | None) -> list[float]:
+    """Of each output at this level; none without a level. Raises UsageError where the model knows none."""
+    if level is None:
+        return []
+    known = provenance.get("interval")
+    if known is None:
+        raise click.UsageError("the model has no intervals: they come with hiss train --model arnet")
+    return [float(width) for width in known[level]]
+
+
+def _cells(estimate: Any, half: list[float]) -> list[str]:
+    """The numbers of a row, with their bounds."""
+    if not half:
+        return [f"{v:.9g}" for v in estimate]
+    return [f"{v + side * w:.9g}" for v, w in zip(estimate, half, strict=True) for side in (0, -1, 1)]
 
 
 def _write(out: Path | None, rows: list[list[str]]) -> None:

@@ -50,6 +50,12 @@ class Settings:
     low: str = "32x2"  # d_model x n_layers of the low level
     high: str = "32x2"
     d_state: int = 16
+    model: str = "hiss"  # or "arnet": the linear part alone, its lags chosen
+    lags: int | None = None  # of an AR-Net; None = 400, fewer for many channels or short recordings
+    fit: str = "auto"  # of an AR-Net: auto, exact, sparse
+    own: int = 0  # estimates that an AR-Net reads back
+    hidden: str = ""  # widths of an AR-Net's hidden layers, such as 16x8
+    forecast: int = 0  # samples ahead: the targets become TARGET+1 .. TARGET+N
     init: str = "lin"
     discretization: str = "zoh"
     dropout: float = 0.1
@@ -61,6 +67,10 @@ class Settings:
             raise ValueError(f"rate is {self.rate}; expected a positive number of samples per second")
         if self.period is not None and self.period < 1:
             raise ValueError(f"period is {self.period}; expected at least 1 sample per estimate")
+        if self.model not in ("hiss", "arnet"):
+            raise ValueError(f"model is {self.model!r}; known: hiss, arnet")
+        if self.forecast < 0 or (self.lags is not None and self.lags < 1):
+            raise ValueError("forecast must be 0 or more samples, lags at least 1")
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}; expected 0 or more")
 
@@ -68,8 +78,25 @@ class Settings:
         """The model: Residual(ARNet, Hierarchical), or the Hierarchical alone. Raises ValueError."""
         from hiss.models import ARNet, Hierarchical, Residual
 
+        if self.model == "arnet":
+            return self._arnet(period)
         model = Hierarchical(self._level("low", self.low), self._level("high", self.high), period)
         return Residual(ARNet(period=period), model) if self.base else model
+
+    def _arnet(self, period: int) -> Any:
+        from hiss.models import ARNet
+
+        widths = [w for w in self.hidden.lower().split("x") if w]
+        if not all(w.isdecimal() for w in widths):
+            raise ValueError(f"hidden is {self.hidden!r}; expected widths, such as 16 or 16x8")
+        return ARNet(
+            lags=self.lags or 400,
+            spacing="all",
+            period=period,
+            fit=self.fit,
+            own=self.own,
+            hidden=tuple(map(int, widths)),
+        )
 
     def _level(self, name: str, text: str) -> Any:
         from hiss.models import S4D
@@ -121,7 +148,7 @@ def settings_from(data: dict[str, Any], where: str) -> Settings:
             raise ValueError(f"{where}: unknown key {key!r}{_nearest(key, known)}")
         kind = OPTION_KEYS.get(key) or KINDS[key]
         fitting = _fitting(value, kind)
-        if fitting is None and not (value is None and key in ("rate", "period", "out", "steps", "patience")):
+        if fitting is None and not (value is None and key in ("rate", "period", "out", "steps", "patience", "lags")):
             raise ValueError(f"{where}: {key} cannot be {value!r}; expected {WORDS[kind]}")
         if key in OPTION_KEYS:
             options[key] = fitting
@@ -155,6 +182,12 @@ KINDS: dict[str, type] = {
     "low": str,
     "high": str,
     "d_state": int,
+    "model": str,
+    "lags": int,
+    "fit": str,
+    "own": int,
+    "hidden": str,
+    "forecast": int,
     "init": str,
     "discretization": str,
     "dropout": float,

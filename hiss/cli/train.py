@@ -37,6 +37,12 @@ QUANTIZE_AWARE = {"steps": 300, "lr": 5e-4, "ssm_lr": 2e-4, "weight_decay": 0.0,
 @click.option("--low", help="Low level, d_model x layers. [32x2]")
 @click.option("--high", help="High level, d_model x layers. [32x2]")
 @click.option("--d-state", type=int, help="Real states per channel. [16]")
+@click.option("--model", type=click.Choice(["hiss", "arnet"]), help="hiss, or arnet: linear in its lags. [hiss]")
+@click.option("--lags", type=click.IntRange(min=1), help="Of arnet: longest lag + 1. [400, fewer for many channels]")
+@click.option("--fit", type=click.Choice(["auto", "exact", "sparse"]), help="Of arnet. [auto: by cross-validation]")
+@click.option("--own", type=click.IntRange(min=0), help="Of arnet: past estimates that it reads back. [0]")
+@click.option("--hidden", help="Of arnet: hidden layers, such as 16x8. [none: linear]")
+@click.option("--forecast", type=click.IntRange(min=1), metavar="N", help="Estimate --target 1 to N samples later.")
 @click.option("--base/--no-base", default=None, help="With or without the exactly fitted linear part. [with]")
 @click.option("--seed", type=click.IntRange(min=0), help="Same seed, same checkpoint. [0]")
 @click.option("--device", help="cpu, cuda, cuda:1, auto. [auto]")
@@ -63,6 +69,7 @@ def command(
       hiss train skin.h5 --target force --rate 20 --period 5 -o runs/skin
       hiss train config.toml
       hiss train mine.csv --from runs/skin -o runs/mine
+      hiss train yosemite.csv --model arnet --forecast 12
       hiss train --resume runs/skin
       hiss train --resume runs/skin --quantize-aware -o runs/skin-int8
 
@@ -115,9 +122,12 @@ def _train(settings: Settings, start: Path | None, resume: Path | None, as_json:
     from hiss.recording import read_recordings, split
     from hiss.training import Run, fit
 
-    recordings = read_recordings(*settings.files, targets=settings.target, rate_hz=settings.rate)
-    train = split(recordings)[0]
     source = Run.load(start) if start else None
+    if settings.forecast:
+        settings, recordings = forecast_of(settings)
+    else:
+        recordings = read_recordings(*settings.files, targets=settings.target, rate_hz=settings.rate)
+    train = split(recordings)[0]
     settings = _settled(settings, train, source)
     out = Path(settings.out or "run")
     _print(settings, train)
@@ -148,6 +158,7 @@ def _train(settings: Settings, start: Path | None, resume: Path | None, as_json:
             start=source,
             grids=grids,
             about=about,
+            forecast=settings.forecast,
         )
     except KeyboardInterrupt:
         kept = f"go on with: hiss train --resume {out}" if _checkpoint(out) != before else "no checkpoint was made yet"
@@ -204,7 +215,7 @@ def _asked(files: tuple[Path, ...], given: dict[str, Any], sets: tuple[str, ...]
         raise click.UsageError("no recordings: give FILES, or files = [...] in the config")
     if settings.quantize_aware:
         raise click.UsageError("quantize_aware fine-tunes a run; use hiss train --resume RUN --quantize-aware")
-    if not targets and not start:
+    if not targets and not start and not settings.forecast:
         raise click.UsageError("what is to be estimated? Give --target NAME")
     return dataclasses.replace(settings, target=targets, inputs=inputs)
 
@@ -259,9 +270,48 @@ def _settled(settings: Settings, train: list[Recording], source: Run | None) -> 
     rate = settings.rate or next((r.rate_hz for r in train if r.rate_hz), None)
     if rate is None:
         raise click.UsageError("the recordings have irregular stamps; give the rate to train at, such as --rate 50")
+    settings = dataclasses.replace(settings, lags=_lags(settings, train), period=settings.period or _period(settings))
     name = settings.target[0] if len(settings.target) == 1 else "run"
+    if settings.forecast:
+        name = settings.target[0].rpartition("+")[0]
     out = settings.out or str(Path("runs") / "".join(c if c.isalnum() or c in "-_." else "_" for c in name))
     return dataclasses.replace(settings, rate=rate, period=settings.period or max(1, round(rate / 10)), out=out)
+
+
+def _period(settings: Settings) -> int | None:
+    """A forecast is made at every sample."""
+    return 1 if settings.forecast else None
+
+
+def _lags(settings: Settings, train: list[Recording]) -> int | None:
+    """Of an AR-Net: 400, as many as 600 columns hold, and at most a quarter of the samples."""
+    if settings.model != "arnet" or settings.lags:
+        return settings.lags
+    channels = max(1, len(train[0].channels) - (0 if settings.forecast else len(settings.target)))
+    return max(1, min(400, 600 // channels, max(map(len, train)) // 4))
+
+
+def forecast_of(settings: Settings) -> tuple[Settings, list[Recording]]:
+    """(settings whose targets are TARGET+1 .. TARGET+N, the recordings on one grid, what is missing held and not
+    valid). Raises RecordingError."""
+    from hiss.recording import read_recordings
+    from hiss.recording_dates import on_grid
+
+    recordings = read_recordings(*settings.files, rate_hz=settings.rate, fill=True)
+    rate = settings.rate or next((r.rate_hz for r in recordings if r.rate_hz), None)
+    if rate is None:
+        raise click.UsageError("the series has irregular stamps; give the rate to forecast at, such as --rate 1")
+    recordings = [on_grid(r, rate) for r in recordings]
+    missing = sum(int((~r.valid).sum()) for r in recordings)
+    if missing:
+        click.echo(f"{missing} samples are missing or not valid: held, and not learned from", err=True)
+    names = [c.name for c in (*recordings[0].targets, *recordings[0].channels)]
+    targets = settings.target or (tuple(names) if len(names) == 1 else ())
+    if not targets:
+        raise click.UsageError(f"which column is to be forecast? Give --target; there are: {', '.join(names)}")
+    if not any("+" in t for t in targets):
+        targets = tuple(f"{t}+{k}" for t in targets for k in range(1, settings.forecast + 1))
+    return dataclasses.replace(settings, target=targets, rate=rate), recordings
 
 
 def _all_keys(settings: Settings) -> dict[str, Any]:

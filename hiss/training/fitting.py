@@ -37,7 +37,7 @@ from hiss.models.residual import Residual, ResidualModel
 from hiss.recording import Recording, check_channels, choose_inputs, choose_targets
 from hiss.training.base import fit_base, honest_shift, mean_square
 from hiss.training.grids import Grids, attach
-from hiss.training.lags import fit_lags
+from hiss.training.lags import fit_lags, intervals
 from hiss.training.learner import Frame, Learner
 from hiss.training.loop import Progress, run_loop
 from hiss.training.options import TrainOptions
@@ -76,6 +76,7 @@ def fit(
     start: Run | None = None,
     grids: Grids | None = None,
     about: dict[str, Any] | None = None,
+    forecast: int = 0,
 ) -> Run:
     """Train `model` (a spec: Residual, Hierarchical, Flat or ARNet) to estimate `target` and give the Run.
 
@@ -85,7 +86,7 @@ def fit(
     mean is taken off, None = as they are. out: directory for checkpoints, needed to resume. start: a Run to fine-tune;
     its model and scaling are kept, `model` is then ignored. grids: bits of the rows of weights by the name of the
     parameter: `start` then learns to say with weights of so many bits what it says now (its base stays as it is).
-    about: plain data to keep in run.json.
+    about: plain data to keep in run.json. forecast: how far ahead targets NAME+K look, kept in the provenance.
 
     Raises TrainingError, RecordingError, HissError; KeyboardInterrupt after the last checkpoint was kept.
     """
@@ -96,6 +97,8 @@ def fit(
     options = options or TrainOptions()
     say: Say = Progress(progress).say
     inputs = list(inputs if start is None else start.provenance.get("inputs", ()))
+    if rate_hz is not None:  # before targets are chosen: NAME+K counts samples at this rate
+        train, val = ([r.resampled(rate_hz) for r in rs] for rs in (train, val or ()))
     learned, held = ([choose_inputs(choose_targets(r, target), inputs) for r in rs] for rs in (train, val or ()))
     recordings = _recordings(learned, target, rate_hz, tare, start)
     held = prepare(held, target, _rate(recordings), recordings[0].tared) if held else held
@@ -103,6 +106,7 @@ def fit(
         *hold_out(recordings, held, options.val_fraction), model if start is None else start.spec, options, start
     )
     spec = model if start is None else start.spec
+    ahead = {"forecast": forecast} if forecast else {}
     run = Run(
         spec=spec,
         module=nn.Module(),
@@ -111,7 +115,7 @@ def fit(
         period=spec.period,
         channels=recordings[0].channels,
         targets=recordings[0].targets,
-        provenance=_provenance(recordings, held, options, seed, start) | {"inputs": inputs} | _bits_of(grids),
+        provenance=_provenance(recordings, held, options, seed, start) | {"inputs": inputs} | _bits_of(grids) | ahead,
         about=about or {},
     )
     with torch.random.fork_rng():
@@ -202,6 +206,7 @@ def _lags(run: Run, spec: ARNet, data: Data, before: ARNetModel | None, say: Say
     except ValueError as error:
         raise TrainingError(str(error)) from error
     run.spec = dataclasses.replace(spec, taps=model.spec.taps)
+    run.provenance["interval"] = intervals(model, data.val, data.scaling.y_std)
     return model
 
 

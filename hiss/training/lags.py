@@ -44,8 +44,25 @@ def fit_lags(spec: ARNet, parts: Seq[Sequence], val: Batch, n_channels: int, say
     return _by_rows(model, parts, val)
 
 
+LEVELS = (0.5, 0.8, 0.9, 0.95)
+"""Shares of outcomes that an interval is made for."""
+
+
+def intervals(model: ARNetModel, val: Batch, y_std: F64) -> dict[str, list[float]]:
+    """Level -> half width per output, in its unit: that share of the errors on validation data is smaller.
+
+    No normal distribution is assumed, and the finite number of errors is allowed for (split conformal).
+    """
+    with torch.no_grad():
+        errors = np.abs(model(torch.from_numpy(val.x)).numpy() - val.y)[val.valid] * y_std
+    n = len(errors)
+    return {f"{p:g}": np.quantile(errors, min(1.0, p * (n + 1) / n), axis=0).tolist() for p in LEVELS}
+
+
 def _rows(part: Sequence, n_channels: int, spec: ARNet) -> Rows:
-    return part.x[:, :n_channels], part.y, part.valid
+    """All valid steps but the first ones, which have no past of their own (at most an eighth of the steps)."""
+    steps = np.arange(len(part.x))
+    return part.x[:, :n_channels], part.y, part.valid & (steps >= min(spec.lags - 1, len(steps) // 8))
 
 
 def _allowed(spec: ARNet, n_channels: int) -> NDArray[np.bool_] | None:
