@@ -105,11 +105,11 @@ def command(
             source, device = single(sources, devices)
             port = usage(make_source, source, baud)
             feed = usage(decoded_feed, port, device, [p.name for p in program.inputs])
-        sinks = watching.sinks()
+        sinks = watching.sinks(program)
         sinks += [usage(make_output, text, program.outputs) for text in outs]
         recorder = usage(Recorder, record, feed, None, overwrite, keep_log, (), program.outputs) if record else None
         sinks += [] if recorder is None else [recorder]
-        if not as_json:
+        if not (as_json or watching.view):
             sinks.append(stdout_lines(program.outputs, feed.ends))
         limits = Limits(duration, first_frame, silence)
         with (

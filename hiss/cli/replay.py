@@ -90,12 +90,14 @@ def command(
             raise click.UsageError(f"--out holds one recording, but {len(feeds)} are chosen; name one with --trial")
         other = stack.enter_context(open_board(board, board_baud, program))
         for feed in feeds:
-            sinks = watching.sinks()
+            sinks = watching.sinks(program)
             sinks += [usage(make_output, text, program.outputs) for text in outs]
-            if not as_json:
+            if not (as_json or watching.view):
                 sinks.append(JsonLines(sys.stdout, program.outputs))
             with other.beside(open_stepper(program, engine), sinks, as_json) as stepper:
                 run_loop(Loop(feed, stepper, sinks, Limits(duration)), as_json, watching=watching)
+            if watching.quit:
+                break
 
 
 def choose(recordings: list[Recording], names: tuple[str, ...], file: str) -> list[Recording]:

@@ -186,12 +186,14 @@ def open_model(path: Path) -> Program:
 
 
 @contextlib.contextmanager
-def stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Gives stop(): true after SIGINT or SIGTERM. A second signal ends the process at once."""
+def stop_on_signals(last_act: Callable[[], None] | None = None) -> Iterator[Callable[[], bool]]:
+    """Gives stop(): true after SIGINT or SIGTERM. A second signal ends the process at once, behind last_act()."""
     caught: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
         if caught:
+            if last_act is not None:
+                last_act()
             os._exit(128 + number)
         caught.append(number)
 
@@ -224,8 +226,8 @@ def run_loop(loop: Loop, as_json: bool, advice: str = "", watching: Watching | N
     Raises SystemExit(8) behind it where a limit of `watching` was passed.
     """
     try:
-        with stop_on_signals() as stop:
-            loop.run(stop)
+        with stop_on_signals(watching.restore if watching else None) as stop:
+            loop.run(lambda: stop() or (watching is not None and watching.quit))
     finally:
         if as_json:
             click.echo(json.dumps(loop.summary.as_dict()))
