@@ -63,6 +63,62 @@ def plot_comparison(path: str | Path, bars: Sequence[tuple[str, str, Sequence[fl
     _save(figure, path)
 
 
+def plot_reading(path: str | Path, panels: dict[str, Any], title: str) -> None:
+    """Of hiss.arnet.reading.panels: weights with intervals, residual autocorrelation; of a loop also its impulse and
+    frequency response and its poles.
+
+    Raises MissingExtraError without matplotlib, HissError when the file cannot be written.
+    """
+    figure = _figure(12, 7 if "impulse" in panels else 3.6)
+    axes = figure.subplots(2 if "impulse" in panels else 1, 3 if "impulse" in panels else 2).ravel()
+    ages, weights, low, high = np.array(panels["lags"]).T
+    axes[0].vlines(ages, low, high, color="tab:blue", alpha=0.4)
+    axes[0].plot(ages, weights, ".", color="tab:blue")
+    axes[0].set(title="weights, 95 % intervals", xlabel="age (samples)")
+    found = panels["autocorrelation"]
+    axes[1].bar(np.arange(1, len(found) + 1), found, color="tab:gray")
+    axes[1].axhspan(-panels["noise"], panels["noise"], color="tab:green", alpha=0.2)
+    axes[1].set(title="autocorrelation of what is left", xlabel="lag (samples)")
+    if "impulse" in panels:
+        axes[2].plot(panels["impulse"])
+        axes[2].set(title="answer to a pulse", xlabel="sample")
+        axes[3].semilogy(*panels["frequency"])
+        axes[3].set(title="gain of the loop", xlabel="Hz")
+        axes[4].plot(panels["poles"].real, panels["poles"].imag, "x")
+        axes[4].add_patch(_circle())
+        axes[4].set(title="poles", aspect="equal")
+        axes[5].axis("off")
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def plot_curves(
+    path: str | Path, panels: Sequence[tuple[str, str, str, dict[str, tuple[Any, Any]]]], *, log: str = ""
+) -> None:
+    """(title, x label, y label, {name: (x, y)}) side by side; log: axes that are logarithmic, "", "x", "y" or "xy".
+
+    Raises MissingExtraError without matplotlib, HissError when the file cannot be written.
+    """
+    figure = _figure(6 * len(panels), 4.5)
+    places = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, x_label, y_label, curves) in zip(places, panels, strict=True):
+        for name, (x, y) in curves.items():
+            axes.plot(x, y, ".-", label=name)
+        axes.set(title=title, xlabel=x_label, ylabel=y_label)
+        if "x" in log:
+            axes.set_xscale("log")
+        if "y" in log:
+            axes.set_yscale("log")
+        axes.legend()
+    _save(figure, path)
+
+
+def _circle() -> Any:
+    from matplotlib.patches import Circle
+
+    return Circle((0, 0), 1, fill=False, color="black", linewidth=0.5)
+
+
 def _figure(width: float, height: float) -> Any:
     """An empty figure, inches."""
     try:

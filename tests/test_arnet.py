@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 pytest.importorskip("scipy", reason="exact fits need scipy: pip install 'hiss[train]'")
 
+from hiss.arnet import reading
 from hiss.arnet.choose import choose
 from hiss.arnet.equations import lag_equations
 from hiss.arnet.exact import default_threshold, exact, nested_errors, sparse
 from hiss.arnet.synthetic import ar_series, one_step, stpe
+from hiss.program import Port, Program, Stage, ops
+from hiss.program.difference import difference_equation
 from hiss.ridge import lagged, normal_equations
 
 
@@ -175,3 +180,82 @@ def test_gradients_order_channels_as_the_exact_fit_does():
     want = exact(lag_equations([(x, y, rows)], 3))
     np.testing.assert_allclose(got.weight, want.weight, atol=2e-3)
     np.testing.assert_allclose(got.weight[0], [2, 0, 0, 0, 0, -0.1], atol=2e-3)
+
+
+# ---- reading ----
+
+
+def test_poles_impulse_and_frequency_response_agree():
+    """1.2, -0.5: poles 0.6 +- 0.374i; the pulse's answer is their sum of powers, its spectrum the gain."""
+    w = np.array([1.2, -0.5, 0.0])
+    found = reading.poles(w)
+    np.testing.assert_allclose(sorted(found.imag), [-np.sqrt(0.14), np.sqrt(0.14)], rtol=1e-12)
+    answer = reading.impulse_response(w, 400)
+    recursion = [1.0, 1.2]
+    while len(recursion) < 400:
+        recursion.append(1.2 * recursion[-1] - 0.5 * recursion[-2])
+    np.testing.assert_allclose(answer, recursion, atol=1e-15)
+    hz, gain = reading.frequency_response(w, 8.0, 201)
+    assert hz[-1] == 4.0
+    np.testing.assert_allclose(gain, np.abs(np.fft.rfft(answer, 400)), rtol=1e-12)
+    assert reading.stability_warning(w) is None
+
+
+def test_an_unstable_loop_is_warned_of():
+    said = reading.stability_warning(np.array([1.1]))
+    assert said is not None
+    assert "1.1000" in said
+    assert "WARNING" in reading.text([], np.random.default_rng(0).normal(size=200), 1.0, np.array([0.5, 0.6]))
+
+
+def test_ljung_box_tells_noise_from_what_is_not():
+    """Under noise p is uniform; of an AR(1) it is 0. The statistic is the textbook sum."""
+    noise = [np.random.default_rng(seed).normal(size=500) for seed in range(200)]
+    ps = np.array([reading.ljung_box(e, 20).p for e in noise])
+    assert abs((ps < 0.05).mean() - 0.05) < 0.04  # 200 draws: 1.5 % a deviation
+    assert reading.ljung_box(ar_series((0.3,), 500, 0), 20).p < 1e-6
+    e = noise[0] - noise[0].mean()
+    r = [float(e[k:] @ e[:-k] / (e @ e)) for k in range(1, 4)]
+    want = 500 * 502 * sum(v**2 / (500 - k) for k, v in enumerate(r, 1))
+    np.testing.assert_allclose(reading.ljung_box(noise[0], 3).statistic, want, rtol=1e-12)
+
+
+def test_intervals_of_weights_hold_the_true_ones_as_often_as_they_say():
+    true, inside = (0.6, -0.3), []
+    for seed in range(200):
+        fit = exact(lag_equations([one_step(ar_series(true, 400, seed), 2)], 2), errors=True)
+        lags = {lag.age: lag for lag in reading.selected_lags(fit.weight[0], fit.error[0], ["y"])}
+        inside += [lags[i].low <= true[i] <= lags[i].high for i in range(2)]
+    assert 0.91 <= np.mean(inside) <= 0.98  # 95 %, 400 of them
+
+
+def test_the_difference_equation_is_the_program():
+    """In raw units, evaluated by hand from the printed text."""
+    rng = np.random.default_rng(1)
+    z = ops.Input("z", np.array([3.0, -1.0]), np.array([2, -1]), np.array([-99.0, -99.0]), np.array([99.0, 99.0]))
+    past = ops.Delay("past", "z", np.array([1, 3, 2]), np.array([0, 0, 1]), "first")
+    w = rng.normal(size=(1, 5))
+    y = ops.Affine("y", ("past", "z"), (w[:, :3], w[:, 3:]), np.array([0.7]))
+    program = Program((Port("a"), Port("b")), (Port("c"),), 10.0, (Stage(1, (z, past, y), (), ("y",)),))
+    said = difference_equation(program)
+    assert said is not None
+    x = rng.normal(size=(9, 2)) * 10
+    t, names = 8, {"a": 0, "b": 1}
+    total = float(re.search(r"c\[t\] = ([+-][\d.e-]+)", said)[1])
+    terms = re.findall(r"([+-][\d.e+-]+) (\w)\[t(?:-(\d+))?\]", said)
+    assert len(terms) == 5
+    total += sum(float(weight) * x[t - int(age or 0), names[name]] for weight, name, age in terms)
+    np.testing.assert_allclose(total, program.predict(x, dtype=np.float64)[-1, 0], rtol=1e-4)  # six digits are printed
+    assert "difference equation" in program.equations()
+
+
+def test_a_reading_is_drawn(tmp_path):
+    pytest.importorskip("matplotlib", reason="plots need matplotlib: pip install 'hiss[plot]'")
+    from hiss.plotting import plot_reading
+
+    fit = exact(lag_equations([one_step(ar_series((0.6, -0.3), 400, 0), 5)], 5), errors=True)
+    lags = reading.selected_lags(fit.weight[0], fit.error[0], ["y"])
+    left = np.random.default_rng(0).normal(size=300)
+    for loop in (None, fit.weight[0]):
+        plot_reading(tmp_path / "a.png", reading.panels(lags, left, 10.0, loop), "y")
+        assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"

@@ -165,6 +165,27 @@ def _train(settings: Settings, start: Path | None, resume: Path | None, as_json:
         click.echo(f"interrupted; {kept}", err=True)
         raise SystemExit(130) from None
     _report(run, out, time.perf_counter() - began, as_json)
+    if settings.model == "arnet":
+        _reading(run, train, out)
+
+
+def _reading(run: Run, train: list[Recording], out: Path) -> None:
+    """lags.txt and lags.png beside the run, of its first output; the text is shown."""
+    from hiss.errors import MissingExtraError
+    from hiss.files import write_bytes
+    from hiss.plotting import plot_reading
+    from hiss.training.read_run import read_run
+
+    found = read_run(run, train)
+    if found is None:
+        return
+    said, panels = found
+    click.echo(said, err=True)
+    write_bytes(out / "lags.txt", f"{said}\n".encode())
+    try:
+        plot_reading(out / "lags.png", panels, run.targets[0].name)
+    except MissingExtraError as error:
+        click.echo(f"no plot: {error}", err=True)
 
 
 def _grids(run: Run, weights: tuple[str, ...]) -> dict[str, list[int]]:

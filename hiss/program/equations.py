@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hiss.program import ops as o
+from hiss.program.difference import difference_equation
 
 if TYPE_CHECKING:
     from hiss.program.program import Program
@@ -43,7 +44,8 @@ def equations(program: Program) -> str:
             lines += [f"    {name:<22} = {text}" for text in _lines(op, program)]
         lines.append(f"  hands {', '.join(stage.hands)}")
         rate /= stage.period
-    return "\n".join(lines)
+    short = difference_equation(program)
+    return "\n".join([*lines, "", short] if short else lines)
 
 
 def _slot(program: Program, name: str) -> str:

@@ -1,0 +1,99 @@
+"""Time of AR-Net fits against p, and one run beside what else fits AR models.
+
+    python tools/bench_arnet.py [--peers 1000] [--most 4000]
+
+A true AR-3 (.2, .3, -.5), 100,000 training samples. Times are medians of 5 (of 1 for peers), equations included.
+`--peers P`: at P lags also statsmodels AutoReg (pip install 'hiss[dev]') and one epoch of gradients, batch 128.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from hiss.arnet.descent import Descent, descend
+from hiss.arnet.equations import LagEquations, lag_equations
+from hiss.arnet.exact import Exact, exact, sparse
+from hiss.arnet.synthetic import ar_series, one_step, stpe
+
+TRUE = np.array([0.2, 0.3, -0.5])
+ORDERS = (10, 30, 100, 300, 1000, 2000, 4000)
+
+
+def median_s(work: Callable[[], object], count: int) -> float:
+    """Seconds of one call, after one that warms up."""
+    work()
+    taken = []
+    for _ in range(count):
+        began = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - began)
+    return float(np.median(taken))
+
+
+def solved(fit: Callable[[LagEquations], Exact], series: np.ndarray, p: int) -> Exact:  # type: ignore[type-arg]
+    """A fit with the equations that it needs."""
+    return fit(lag_equations([one_step(series, p)], p))
+
+
+def against_order(series: np.ndarray, most: int) -> None:  # type: ignore[type-arg]
+    """Time and sTPE of both exact fits, and the exponent of the time."""
+    print(f"{'p':>5} {'exact ms':>9} {'sparse ms':>10} {'sTPE exact':>11} {'sTPE sparse':>12}")
+    times = []
+    for p in [p for p in ORDERS if p <= most]:
+        count = 5 if p <= 1000 else 1
+        fits = [median_s(functools.partial(solved, f, series, p), count) for f in (exact, sparse)]
+        dense, thin = (solved(f, series, p).weight[0] for f in (exact, sparse))
+        times.append((p, *fits))
+        print(
+            f"{p:>5} {1e3 * fits[0]:>9.1f} {1e3 * fits[1]:>10.1f} {stpe(dense, TRUE):>11.2f} {stpe(thin, TRUE):>12.3f}",
+            flush=True,
+        )
+    for first, last in ((10, 300), (300, most)):
+        some = np.log([t for t in times if first <= t[0] <= last])
+        if len(some) > 1:
+            slopes = [np.polyfit(some[:, 0], some[:, i], 1)[0] for i in (1, 2)]
+            print(f"time grows as p^{slopes[0]:.2f} (exact), p^{slopes[1]:.2f} (sparse) from {first} to {last}")
+
+
+def beside_peers(series: np.ndarray, p: int) -> None:  # type: ignore[type-arg]
+    """Exact, one epoch of gradients, AutoReg, on the same samples."""
+    parts = [one_step(series, p)]
+    own = median_s(lambda: exact(lag_equations(parts, p)), 5)
+    thin = median_s(lambda: sparse(lag_equations(parts, p)), 5)
+    began = time.perf_counter()
+    made = descend(parts, p, Descent(epochs=1, lr=1e-3))
+    epoch = time.perf_counter() - began
+    print(f"\np = {p}: exact {1e3 * own:.1f} ms, sparse exact {1e3 * thin:.1f} ms")
+    print(f"one epoch of gradients {epoch:.2f} s, {epoch / own:.0f} x exact (sTPE {stpe(made.weight[0], TRUE):.1f})")
+    try:
+        from statsmodels.tsa.ar_model import AutoReg
+    except ModuleNotFoundError:
+        print("statsmodels is not installed: pip install 'hiss[dev]'")
+        return
+    began = time.perf_counter()
+    fit = AutoReg(series, p, trend="c").fit()
+    other = time.perf_counter() - began
+    apart = np.abs(fit.params[1:] - exact(lag_equations(parts, p)).weight[0]).max()
+    print(f"statsmodels AutoReg {other:.2f} s, {other / own:.0f} x exact; largest difference of a weight {apart:.1e}")
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", type=int, default=1000)
+    parser.add_argument("--most", type=int, default=4000)
+    given = parser.parse_args()
+    print(f"torch threads {torch.get_num_threads()}; BLAS threads as the environment says")
+    series = ar_series(TRUE, 100_000, 0)
+    against_order(series, given.most)
+    beside_peers(series, given.peers)
+
+
+if __name__ == "__main__":
+    main()
