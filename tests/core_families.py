@@ -12,7 +12,7 @@ from integer_states import hard_actions, hard_samples
 from programs import random_program, random_samples
 
 from hiss.firmware_export.selftest import usual_samples
-from hiss.program import Program, passes
+from hiss.program import Port, Program, Stage, ops, passes
 from hiss.program.interpreter import input_op
 from hiss.quantization import quantized
 
@@ -74,7 +74,19 @@ def folded(name: str) -> Program:
     )
 
 
+def dense_lags() -> Program:
+    """An AR-Net of one channel with all of 150 lags: read where they lie, more than a column of sums holds."""
+    rng, weights = np.random.default_rng(5), 150
+    z = ops.Input("z", np.array([3.0]), np.array([4]), np.array([-2000.0]), np.array([2000.0]))
+    past = ops.Delay("past", "z", np.arange(1, weights), np.zeros(weights - 1, np.int64), "first")
+    w = rng.normal(size=(2, weights)) / np.sqrt(weights)
+    y = ops.Affine("y", ("z", "past"), (w[:, :1], w[:, 1:]), np.array([0.3, -2.0]))
+    stage = Stage(1, (z, past, y), (), ("y",))
+    return Program((Port("v"),), (Port("a"), Port("b")), 50.0, (stage,))
+
+
 FAMILIES = {
+    "dense lags": Family(dense_lags, small=True),
     "flat": Family(lambda: folded("flat"), states="int16"),
     "hiss": Family(lambda: folded("hiss"), small=True),
     "hiss wide": Family(lambda: folded("hiss wide")),

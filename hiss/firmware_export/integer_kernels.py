@@ -14,6 +14,7 @@ from hiss.firmware_export.context import Context, Lines, count, shift_of
 from hiss.firmware_export.kernels import delay, push, signed_sum
 from hiss.firmware_export.schedule import fir_taps
 from hiss.program import ops as o
+from hiss.program.bounds import row_reach
 from hiss.program.constants import STATE_SHIFT
 from hiss.program.formats import POLE_FRAC, SUMS, Format
 from hiss.program.ops import Index
@@ -60,7 +61,51 @@ def _input(op: o.Input, _kind: str, c: Context) -> Lines:
     ]
 
 
+def recent(op: o.Affine, c: Context) -> o.Delay | None:
+    """The Delay whose lags an affine map reads where they lie: all ages from 1 on of the one channel that it reads too.
+
+    Copying each lag into a row of terms would take longer than its product.
+    """
+    program, made = c.program, {d.out: d for _, _, d in c.program.ops() if isinstance(d, o.Delay)}
+    past = made.get(op.inputs[-1])
+    if past is None or op.inputs != (past.input, past.out) or program.slots is not None:
+        return None
+    n, readers = len(past.ages), [other for _, _, other in program.ops() if past.out in other.reads]
+    handed = any(past.out in stage.hands for stage in program.stages)
+    if program.widths[past.input] != 1 or np.any(past.ages != np.arange(1, n + 1)) or len(readers) > 1 or handed:
+        return None
+    shift = _format(c, op, "weights").frac_bits - c.frac(op.out)
+    assert program.formats is not None
+    fits = row_reach(op, program.formats).max() + 2.0 ** max(int(shift.max()), 0) < 2.0**39
+    whole = _format(c, op, "weights").bits == 16 and shift.min() >= 8 and shift.max() <= 39
+    return past if n > 1 and fits and whole else None
+
+
+def _recent(op: o.Affine, past: o.Delay, c: Context) -> Lines:
+    held, names, rows = c.numbers.integers[op.out], c.names, c.width(op.out)
+    weights = np.concatenate([held["weights.0"], held["weights.1"]], axis=1)
+    weight = c.integers("int16_t", op, "w", weights, f"{rows[:-1]} x {weights.shape[1]}")
+    bias = c.integers("int64_t", op, "b", _biased(c, op, held["bias"]), rows)
+    shift = _shifts(c, op, "shift", _format(c, op, "weights").frac_bits - c.frac(op.out))
+    ring = (c.state(past), count(len(past.ages)), c.place(past))
+    return [
+        f"/* {op.out} = W {past.input} + W {past.input}[-1, ..., -{len(past.ages)}] + b */",
+        f"hiss_recent_s16({', '.join((names[op.out], weight, names[past.input], *ring, bias, shift, rows))});",
+    ]
+
+
+def _delay(op: o.Delay, kind: str, c: Context) -> Lines:
+    """Nothing is copied for an affine map that reads the lags where they lie."""
+    readers = [other for _, _, other in c.program.ops() if isinstance(other, o.Affine) and op.out in other.reads]
+    if kind == "run" and any(recent(reader, c) is op for reader in readers):
+        return []
+    return delay(op, kind, c)
+
+
 def _affine(op: o.Affine, _kind: str, c: Context) -> Lines:
+    past = recent(op, c)
+    if past is not None:
+        return _recent(op, past, c)
     held, rows = c.numbers.integers[op.out], c.width(op.out)
     bits, wide = _format(c, op, "weights").bits, op.out in c.numbers.wide
     parts = [held[f"weights.{i}"] for i in range(len(op.inputs))]
@@ -245,7 +290,7 @@ EMIT: dict[type[o.Op], Callable[[Any, str, Context], Lines]] = {
     o.Affine: _affine,
     o.Diagonal: _diagonal,
     o.Fir: _fir,
-    o.Delay: delay,
+    o.Delay: _delay,
     o.Selective: _selective,
     o.Map: _map,
     o.Norm: _norm,

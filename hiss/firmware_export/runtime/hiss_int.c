@@ -181,7 +181,15 @@ static int16_t hiss_shifted(int32_t x, int shift)
         return hiss_saturated(hiss_rounded(x, shift));
     }
     const int up = shift < -15 ? 15 : -shift;
-    return hiss_saturated(hiss_clamped(x, INT16_MIN, -(int32_t)INT16_MIN) * (INT32_C(1) << up));
+    x = hiss_clamped(x, INT16_MIN, -(int32_t)INT16_MIN);
+#if defined(__AVR__) /* shifts by one place at a time: no multiplication is called for one more */
+    for (int left = up; left > 0; --left) {
+        x += x;
+    }
+    return hiss_saturated(x);
+#else
+    return hiss_saturated(x * (INT32_C(1) << up));
+#endif
 }
 
 /* x 2^-shift as a value, 0 <= shift < 30; x and the half that rounds fit. */
@@ -613,6 +621,82 @@ void hiss_affine_wide_s16(int16_t *y, const int16_t *w, const int16_t *x, size_t
         y[row] = hiss_floored64(hiss_dot_wide_s16(hiss_i64(bias + row), w, x, columns), HISS_I8(shift + row));
     }
 }
+
+#if defined(__AVR__)
+
+/* A sum of 40 bits: 256 high + low. */
+typedef struct {
+    int32_t high;
+    uint8_t low;
+} hiss_sum40_t;
+
+/* s + n weights (in flash) times the samples before `end`, the last one first; returns the next weight.
+   In columns of 24 bits: 256^0, 256^1 and 256^2 times products of bytes, 128 of which fit. 36 cycles a product, where
+   the compiler's own multiplication takes 120. */
+static HISS_APART const int16_t *hiss_back(hiss_sum40_t *s, const int16_t *w, const int16_t *end, uint16_t left)
+{
+    while (left > 0) {
+        uint8_t wl, wh, xl, xh, zero, n = left < 128U ? (uint8_t)left : 128U;
+        uint32_t low = s->low, middle = 0, high = 0;
+        left = (uint16_t)(left - n);
+        __asm__ volatile("clr %[zero]\n"
+                         "1:\n\t"
+                         "lpm %[wl], %a[w]+\n\tlpm %[wh], %a[w]+\n\tld %[xh], -%a[x]\n\tld %[xl], -%a[x]\n\t"
+                         "mul %[wl], %[xl]\n\t"
+                         "add %A[low], r0\n\tadc %B[low], r1\n\tadc %C[low], %[zero]\n\t"
+                         "mulsu %[wh], %[xl]\n\tsbc %C[middle], %[zero]\n\t"
+                         "add %A[middle], r0\n\tadc %B[middle], r1\n\tadc %C[middle], %[zero]\n\t"
+                         "mulsu %[xh], %[wl]\n\tsbc %C[middle], %[zero]\n\t"
+                         "add %A[middle], r0\n\tadc %B[middle], r1\n\tadc %C[middle], %[zero]\n\t"
+                         "muls %[wh], %[xh]\n\tsbc %C[high], %[zero]\n\t"
+                         "add %A[high], r0\n\tadc %B[high], r1\n\tadc %C[high], %[zero]\n\t"
+                         "dec %[n]\n\tbrne 1b\n\t"
+                         "clr __zero_reg__"
+                         : [low] "+l"(low), [middle] "+l"(middle), [high] "+l"(high), [w] "+z"(w), [x] "+x"(end),
+                           [n] "+l"(n), [wl] "=&a"(wl), [wh] "=&a"(wh), [xl] "=&a"(xl), [xh] "=&a"(xh),
+                           [zero] "=&l"(zero)
+                         :
+                         : "r0", "memory");
+        s->high += hiss_asr(hiss_signed(middle << 8), 8) + hiss_signed(high << 8) + hiss_signed(low >> 8);
+        s->low = (uint8_t)low;
+    }
+    return w;
+}
+
+void hiss_recent_s16(int16_t *y, const int16_t *w, const int16_t *now, const int16_t *history, uint16_t rows,
+                     uint16_t at, const int64_t *bias, const int8_t *shift, size_t outputs)
+{
+    for (; outputs > 0; --outputs, ++bias, ++shift, ++y) {
+        const uint8_t *const bytes = (const uint8_t *)bias;
+        const int32_t first = (int32_t)HISS_I16(w) * *now;
+        const uint16_t low = (uint16_t)(pgm_read_byte(bytes) + ((uint32_t)first & 255U));
+        hiss_sum40_t s = {(int32_t)pgm_read_dword(bytes + 1) + hiss_asr(first, 8) + (low >> 8), (uint8_t)low};
+        w = hiss_back(&s, w + 1, history + at, at);
+        w = hiss_back(&s, w, history + rows, (uint16_t)(rows - at));
+        *y = hiss_saturated(hiss_asr(s.high, HISS_I8(shift) - 8));
+    }
+}
+
+#else
+
+void hiss_recent_s16(int16_t *y, const int16_t *w, const int16_t *now, const int16_t *history, uint16_t rows,
+                     uint16_t at, const int64_t *bias, const int8_t *shift, size_t outputs)
+{
+    for (; outputs > 0; --outputs, ++bias, ++shift, ++y) {
+        int64_t sum = *bias + (int32_t)*w++ * *now;
+        const int16_t *x = history + at;
+        for (uint16_t left = at; left > 0; --left) {
+            sum += (int32_t)*w++ * *--x;
+        }
+        x = history + rows;
+        for (uint16_t left = (uint16_t)(rows - at); left > 0; --left) {
+            sum += (int32_t)*w++ * *--x;
+        }
+        *y = hiss_floored64(sum, *shift);
+    }
+}
+
+#endif
 
 /* ---- Diagonal ---- */
 
@@ -1046,8 +1130,9 @@ void hiss_lags_s16(int16_t *y, const int16_t *history, const uint16_t *ages, siz
 
 void hiss_delay_start_s16(int16_t *history, const int16_t *u, size_t rows, size_t width)
 {
-    for (size_t row = 0; row < rows; ++row) {
-        hiss_copy_s16(history + row * width, u, width);
+    hiss_copy_s16(history, u, width);
+    for (const int16_t *const end = history + (rows - 1) * width; history < end; ++history) {
+        history[width] = *history;
     }
 }
 

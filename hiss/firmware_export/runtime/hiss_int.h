@@ -43,6 +43,11 @@ void hiss_affine_s16(int16_t *y, const int16_t *w, const int16_t *x, size_t colu
 void hiss_affine_wide_s16(int16_t *y, const int16_t *w, const int16_t *x, size_t columns, const int64_t *bias,
                           const int8_t *shift, size_t rows);
 
+/* Lags of one channel, read where they lie.  y = (bias + W [now, past newest first]) >> shift, a row an output.
+   history: (rows) ring, `at` its next place;  W: (outputs, 1 + rows), row by row;  sums below 2^39, shifts 8 to 39. */
+void hiss_recent_s16(int16_t *y, const int16_t *w, const int16_t *now, const int16_t *history, uint16_t rows,
+                     uint16_t at, const int64_t *bias, const int8_t *shift, size_t outputs);
+
 /* Diagonal.  h <- h - d h + u,  d = 1 - a;   y = Re(sum c h) + feed u.   d, c, h: (H, N) complex as pairs (re, im), of c
    (re, -im). `shifts`: of the products d h, one a mode. `drive`: the shift of u.
    s32: |h| < 2^28; of 8 h d the low 16 bits are dropped, d h rounds down, so shifts are 13 less than what they say; one
