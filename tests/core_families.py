@@ -80,6 +80,7 @@ def dense_lags() -> Program:
     z = ops.Input("z", np.array([3.0]), np.array([4]), np.array([-2000.0]), np.array([2000.0]))
     past = ops.Delay("past", "z", np.arange(1, weights), np.zeros(weights - 1, np.int64), "first")
     w = rng.normal(size=(2, weights)) / np.sqrt(weights)
+    w[1] = (1 - 2**-15) / 128  # 32767 each: with samples of full scale the largest sums of bytes that there are
     y = ops.Affine("y", ("z", "past"), (w[:, :1], w[:, 1:]), np.array([0.3, -2.0]))
     stage = Stage(1, (z, past, y), (), ("y",))
     return Program((Port("v"),), (Port("a"), Port("b")), 50.0, (stage,))

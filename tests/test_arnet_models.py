@@ -213,3 +213,39 @@ def test_fits_that_cannot_be_are_refused():
         fit(ARNet(lags=9000, spacing="all", fit="auto"), [recording(500)], "y", progress=False)
     with pytest.raises(TrainingError, match="2 channels"):
         fit(ARNet(lags=9, spacing="all", fit="auto", ranges=((0, 3),)), [recording(500)], "y", progress=False)
+
+
+def test_the_command_line_fits_reads_and_scores_a_sensor(tmp_path):
+    """hiss train --model arnet on channels and a target; lags.txt names the true ones."""
+    from test_cli import hiss
+
+    from hiss.recording import write_hdf5
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3000, 2)).astype(np.float32)
+    y = 0.7 * np.roll(x[:, :1], 2, 0) - 0.4 * np.roll(x[:, 1:], 5, 0) + 0.1 * rng.normal(size=(3000, 1))
+    made = [
+        Recording(
+            f"r{i}",
+            np.arange(1500) / 50,
+            x[at],
+            make_channels(["u", "v"], "g"),
+            y[at],
+            make_channels(["f"], "N"),
+            rate_hz=50.0,
+        )
+        for i, at in enumerate((slice(0, 1500), slice(1500, 3000)))
+    ]
+    write_hdf5(tmp_path / "a.h5", made)
+    run = tmp_path / "run"
+    asked = ["--target", "f", "--model", "arnet", "--lags", 12, "--period", 1, "--fit", "sparse", "-o", run]
+    code, _, said = hiss("train", tmp_path / "a.h5", *asked)
+    assert code == 0, said
+    text = (run / "lags.txt").read_text().splitlines()
+    assert [line.split()[0] for line in text[2:4]] == ["2", "5"]
+    assert [line.split()[2] for line in text[2:4]] == ["u", "v"]
+    assert "noise" in said
+    code, out, said = hiss("inspect", run)
+    assert code == 0, said
+    assert "u[t-2]" in out
+    assert "v[t-5]" in out

@@ -2,8 +2,9 @@
 
     python tools/bench_arnet.py [--peers 1000] [--most 4000]
 
-A true AR-3 (.2, .3, -.5), 100,000 training samples. Times are medians of 5 (of 1 for peers), equations included.
-`--peers P`: at P lags also statsmodels AutoReg (pip install 'hiss[dev]') and one epoch of gradients, batch 128.
+A true AR-3 (.2, .3, -.5), 100,000 training samples. Times hold the equations, and are the least of 7 runs (of 2 beyond
+p = 1000, of 1 for peers): on a shared computer the least is what repeats.
+`--peers P`: at P lags (0: none) also statsmodels AutoReg (pip install 'hiss[dev]') and one epoch of gradients.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ TRUE = np.array([0.2, 0.3, -0.5])
 ORDERS = (10, 30, 100, 300, 1000, 2000, 4000)
 
 
-def median_s(work: Callable[[], object], count: int) -> float:
-    """Seconds of one call, after one that warms up."""
+def least_s(work: Callable[[], object], count: int) -> float:
+    """Seconds of the fastest of `count` calls, after one that warms up."""
     work()
     taken = []
     for _ in range(count):
         began = time.perf_counter()
         work()
         taken.append(time.perf_counter() - began)
-    return float(np.median(taken))
+    return min(taken)
 
 
 def solved(fit: Callable[[LagEquations], Exact], series: np.ndarray, p: int) -> Exact:  # type: ignore[type-arg]
@@ -46,8 +47,8 @@ def against_order(series: np.ndarray, most: int) -> None:  # type: ignore[type-a
     print(f"{'p':>5} {'exact ms':>9} {'sparse ms':>10} {'sTPE exact':>11} {'sTPE sparse':>12}")
     times = []
     for p in [p for p in ORDERS if p <= most]:
-        count = 5 if p <= 1000 else 1
-        fits = [median_s(functools.partial(solved, f, series, p), count) for f in (exact, sparse)]
+        count = 7 if p <= 1000 else 2
+        fits = [least_s(functools.partial(solved, f, series, p), count) for f in (exact, sparse)]
         dense, thin = (solved(f, series, p).weight[0] for f in (exact, sparse))
         times.append((p, *fits))
         print(
@@ -64,8 +65,8 @@ def against_order(series: np.ndarray, most: int) -> None:  # type: ignore[type-a
 def beside_peers(series: np.ndarray, p: int) -> None:  # type: ignore[type-arg]
     """Exact, one epoch of gradients, AutoReg, on the same samples."""
     parts = [one_step(series, p)]
-    own = median_s(lambda: exact(lag_equations(parts, p)), 5)
-    thin = median_s(lambda: sparse(lag_equations(parts, p)), 5)
+    own = least_s(lambda: exact(lag_equations(parts, p)), 7)
+    thin = least_s(lambda: sparse(lag_equations(parts, p)), 7)
     began = time.perf_counter()
     made = descend(parts, p, Descent(epochs=1, lr=1e-3))
     epoch = time.perf_counter() - began
@@ -92,7 +93,8 @@ def main() -> None:
     print(f"torch threads {torch.get_num_threads()}; BLAS threads as the environment says")
     series = ar_series(TRUE, 100_000, 0)
     against_order(series, given.most)
-    beside_peers(series, given.peers)
+    if given.peers:
+        beside_peers(series, given.peers)
 
 
 if __name__ == "__main__":
