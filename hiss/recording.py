@@ -73,17 +73,18 @@ class Recording:
         """Time from the first stamp to the last, s."""
         return float(self.t[-1] - self.t[0])
 
-    def resampled(self, rate_hz: float) -> Recording:
+    def resampled(self, rate_hz: float, hold_s: float = math.inf) -> Recording:
         """The same session at rate_hz, linear and causal, from its first stamp; x has the bits of a Resampler's.
 
-        A new sample is valid where both samples it was made of are.
+        A new sample is valid where both samples it was made of are. Across pauses longer than hold_s the sample before
+        them is held.
         """
         if self.rate_hz is not None and math.isclose(rate_hz, self.rate_hz, rel_tol=1e-9):
             return self
         _check_gaps(self, rate_hz)
         grid = grid_stamps(self.t[0], self.t[-1], rate_hz)
         columns = np.hstack([self.x, self.y, self.valid[:, None].astype(np.float32)])
-        out = resample_linear(self.t, columns, grid, SNAP / rate_hz)
+        out = resample_linear(self.t, columns, grid, SNAP / rate_hz, hold_s)
         c = self.x.shape[1]
         tared = round(self.tared * rate_hz / self.rate_hz) if self.rate_hz else self.tared
         return dataclasses.replace(

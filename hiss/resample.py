@@ -2,8 +2,9 @@
 
 t0  first stamp, s          grid point k lies at t0 + k / rate_hz
 A grid point is made as soon as a sample at or after it has arrived, out of that sample and the one before it, so a gap
-is interpolated across. A sample within SNAP of a period of a grid point counts as lying on it: stamps that were rounded
-when they were written neither delay a point nor change it, and a regular recording passes its own rate unchanged.
+is interpolated across; or, with hold_s, the sample before a longer one is repeated. A sample within SNAP of a period of
+a grid point counts as lying on it: stamps that were rounded when they were written neither delay a point nor change it,
+and a regular recording passes its own rate unchanged.
 """
 
 from __future__ import annotations
@@ -41,9 +42,10 @@ def check_gaps(t: F64, rate_hz: float) -> None:
         )
 
 
-def resample_linear(t: F64, x: npt.NDArray[Any], grid: F64, snap_s: float = 0.0) -> F32:
+def resample_linear(t: F64, x: npt.NDArray[Any], grid: F64, snap_s: float = 0.0, hold_s: float = math.inf) -> F32:
     """Values of the samples x (n, C) at stamps t (n,) on the grid (m,): (m, C) float32.
 
+    Between stamps that are more than hold_s apart the first of both is held.
     t must increase strictly; ValueError where the grid leaves t[0] .. t[-1] by more than snap_s.
     """
     after = np.searchsorted(t, grid - snap_s, side="left")  # the first sample at or after each grid point
@@ -51,15 +53,18 @@ def resample_linear(t: F64, x: npt.NDArray[Any], grid: F64, snap_s: float = 0.0)
         raise ValueError(f"grid {grid[0]:g} .. {grid[-1]:g} s leaves the samples' {t[0]:g} .. {t[-1]:g} s")
     before = np.maximum(after - 1, 0)
     x = np.asarray(x, np.float32)
-    return _between(grid[:, None], t[before, None], x[before], t[after, None], x[after], snap_s=snap_s)
+    made = _between(grid[:, None], t[before, None], x[before], t[after, None], x[after], snap_s=snap_s)
+    held = (t[after] - t[before] > hold_s) & (grid < t[after] - snap_s)
+    return np.where(held[:, None], x[before], made)
 
 
 class Resampler:
     """Turns irregular samples into samples at rate_hz, one push at a time; equal in every bit to `resample_linear`."""
 
-    def __init__(self, rate_hz: float, width: int):
+    def __init__(self, rate_hz: float, width: int, hold_s: float = math.inf):
         self.rate_hz = _checked(rate_hz)
         self.width = width
+        self.hold_s = hold_s
         self.snap_s = SNAP / self.rate_hz
         self.reset()
 
@@ -89,8 +94,11 @@ class Resampler:
         self.last_s, self.last_x = t, now.copy()
         while (at := self.first_s + self.k / self.rate_hz) - self.snap_s <= t:
             # most points of a stream at the model's rate lie on a sample: nothing is to compute
-            on_sample = at >= t - self.snap_s
-            made.append((self.k, self.last_x if on_sample else _between(at, before_s, before, t, now)))
+            if at >= t - self.snap_s:
+                sample = self.last_x
+            else:
+                sample = before if t - before_s > self.hold_s else _between(at, before_s, before, t, now)
+            made.append((self.k, sample))
             self.k += 1
         return made
 

@@ -19,15 +19,15 @@ MAY_IMPORT = {  # room -> rooms of hiss that it may import beside itself
     "quantization": {"program", "recording"},
     "firmware_export": {"program", "recording"},
     "engines": {"program", "firmware_export"},
-    "realtime": {"program", "recording", "recording_csv", "resample", "engines"},
+    "realtime": {"program", "recording", "recording_csv", "resample", "gaps", "quantum", "engines"},
     "arnet": {"ridge", "program.ops"},
     "models": {"ridge"},
-    "training": {"models", "arnet", "recording", "dataset", "metrics", "ridge", "program.storage"},
+    "training": {"models", "arnet", "recording", "dataset", "metrics", "ridge", "quantum", "program.storage"},
     "folding": {"models", "program", "dataset", "recording", "training"},
 }
 WITHOUT_TORCH = (
     *("program", "quantization", "firmware_export", "engines", "realtime"),
-    *("recording.py", "resample.py", "dataset.py"),
+    *("recording.py", "resample.py", "gaps.py", "quantum.py", "dataset.py"),
 )
 ONE_FILE_EACH = (
     "onnx",

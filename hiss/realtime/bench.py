@@ -92,7 +92,7 @@ class _TimedLoop(Loop):
     """Notes for each frame what it took; the first of a chunk bears the decoding of all."""
 
     def __init__(self, feed: Feed, source: _TimedSource, stepper: AnyStepper | None, sinks: Sequence[Sink]):
-        super().__init__(feed, stepper, sinks, Limits(silence_s=GRACE_S))
+        super().__init__(feed, stepper, sinks, Limits(silence_s=2 * GRACE_S))
         self.source = source
         self.taken = array.array("q")
 
@@ -136,7 +136,7 @@ def _run(name: str, rate_hz: float, loop: _TimedLoop, sent: dict[str, Any], lag_
         name=name,
         rate_hz=rate_hz,
         frames=sent["frames"],
-        drops=sent["frames"] - summary.counts.frames + summary.drops,
+        drops=sent["frames"] - summary.counts.frames + sum(summary.dropped.values()) + sum(summary.unsent.values()),
         estimates=summary.estimates,
         p50_us=p50,
         p99_us=p99,

@@ -1,6 +1,7 @@
 """The one loop for live and replay: frames in, checked, resampled onto the model's rate, stepped, handed to sinks.
 
-One thread from the read to the last sink, so nothing queues and nothing is out of date.
+One thread from the read to the last sink, so nothing queues and nothing is out of date. The model's grid lies on the
+stream's clock, as in training; the times told follow the host's (continuity.py).
 """
 
 from __future__ import annotations
@@ -9,26 +10,33 @@ import contextlib
 import gc
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from hiss.engines import AnyStepper
 from hiss.errors import DeviceLostError, FormatError
+from hiss.gaps import Gaps
 from hiss.program import Program
-from hiss.realtime.clock import DROPPED, Timeline
-from hiss.realtime.feeds import Feed, recorded_wall_ns, tells_own_time
+from hiss.realtime.feeds import Feed, tells_own_time
 from hiss.realtime.framing import Event, Frame
 from hiss.realtime.guess import explain
 from hiss.realtime.match import match_columns
+from hiss.realtime.placing import GAP, Placing
 from hiss.realtime.sinks import Estimate, Sink
+from hiss.realtime.sources import REPLUGGED
+from hiss.realtime.still import REFUSED, Tare
 from hiss.realtime.summary import Summary
+from hiss.realtime.warnings import Warnings
 from hiss.resample import Resampler
 
-GAP_SAMPLES = 10  # a pause of more periods of the model's rate is reported as a gap
 UNSURE_FRAMES = 8  # so many first frames, half of them after a resync, are no proper frames
+COMMANDS = {
+    "tare": Event("tare-asked", "by command: the tare is measured anew; keep the sensor untouched"),
+    "reset": Event("reset-asked", "by command: the model starts again, and keeps its tare"),
+}
 
 
 @dataclass(frozen=True)
@@ -38,29 +46,48 @@ class Limits:
     duration_s: float | None = None  # from the first frame
     first_frame_s: float = 5.0  # without a valid frame for so long from the start: FormatError
     silence_s: float = 10.0  # without a frame for so long later: DeviceLostError
-    gap_s: float | None = None  # None: GAP_SAMPLES periods of the model's rate, or 1 s without a model
+    gaps: Gaps = field(default_factory=Gaps)  # how the model is taken across them; without a model 1 s is a gap
+    tare_s: float = 30.0  # a sensor that moves is waited for so long; then its tare is taken as it is
+    tare_anyway: bool = False  # do not wait
 
 
 class Loop:
     """Runs a feed through a stepper into sinks; `summary` is valid at any time, also after an error.
 
-    Without a stepper the frames go to the sinks only (recording). Gaps are interpolated across, as in training.
+    Without a stepper the frames go to the sinks only (recording). A tare while the sensor moves begins again, except of
+    data that ends: offline evaluation takes its first samples as they are. commands() is asked behind each chunk for
+    what a user wants: "tare", "reset".
     """
 
     def __init__(
-        self, feed: Feed, stepper: AnyStepper | None = None, sinks: Sequence[Sink] = (), limits: Limits = Limits()
+        self,
+        feed: Feed,
+        stepper: AnyStepper | None = None,
+        sinks: Sequence[Sink] = (),
+        limits: Limits = Limits(),
+        commands: Callable[[], Iterable[str]] = tuple,
     ):
         self.feed = feed
         self.stepper = stepper
         self.sinks = list(sinks)
         self.limits = limits
+        self.commands = commands
         self.summary = Summary(feed.name, feed.counts, sinks=self.sinks)
         self._rate_hz = stepper.program.rate_hz if stepper else 1.0
-        self._gap_s = limits.gap_s or (GAP_SAMPLES / self._rate_hz if stepper else 1.0)
-        self._timeline = Timeline(tells_own_time(feed), recorded_wall_ns(feed))
+        self._placing = Placing(
+            feed,
+            self.summary,
+            gap_s=limits.gaps.longest_s(self._rate_hz) if stepper else 1.0,
+            cut_s=limits.gaps.reset_s(self._rate_hz) if stepper else math.inf,
+            pause_s=1.0 / self._rate_hz,
+            say=self._event,
+            restart=self._restart,
+        )
         self._columns: npt.NDArray[np.intp] | None = None  # of the model's inputs in a frame; None: as they stand
         self._ones = np.ones(len(stepper.program.inputs) if stepper else 0, np.float32)
-        self._resampler = Resampler(self._rate_hz, len(stepper.program.inputs) if stepper else 0)
+        hold_s = limits.gaps.hold_s(self._rate_hz)
+        self._resampler = Resampler(self._rate_hz, len(stepper.program.inputs) if stepper else 0, hold_s)
+        self._watched = _Watched(stepper.program, self._patience_s()) if stepper else None
         self._seq_before = 0  # samples of the segments before this one
         self._last_arrival_ns = 0
         self._read_ns = 0
@@ -82,7 +109,9 @@ class Loop:
                     if isinstance(item, Frame):
                         self._frame(item, arrival_ns)
                     else:
-                        self._event(item)
+                        self._take(item)
+                for name in self.commands():
+                    self.command(name)
                 for sink in self.sinks:
                     sink.tick(arrival_ns)
                 if stop() or self._over(arrival_ns):
@@ -99,56 +128,91 @@ class Loop:
             self._begin()
         self._last_arrival_ns = arrival_ns
         self.summary.queue_age.add(time.monotonic_ns() - self._read_ns)
-        if not self._placed(frame, arrival_ns):
+        if not self._placing.put(frame, arrival_ns):
             return
         for sink in self.sinks:
             sink.frame(self.summary.span_s, frame.x)
-        if self.stepper is not None:
+        if self.stepper is not None and self._watched is not None:
             x = frame.x if self._columns is None else frame.x[self._columns]
-            self._feed_model(self.stepper, x, arrival_ns)
+            self._feed_model(self.stepper, self._watched, x)
         self.summary.service.add(time.monotonic_ns() - self._read_ns)
+        if self._watched is not None and self._watched.warnings.full:
+            self._events(self._watched.warnings.look())
 
-    def _placed(self, frame: Frame, arrival_ns: int) -> bool:
-        """Whether the frame has a place in time; says where the stream paused or its clock started again."""
-        timeline = self._timeline
-        what = timeline.put(arrival_ns, frame.t, pause_s=1.0 / self._rate_hz)
-        if what in DROPPED:
-            self.summary.drop(what)
-            return False
-        if what == "restart":
-            self._restart()
-        self.summary.span_s = timeline.span_s
-        if timeline.step_s > self._gap_s:
-            self.summary.gaps += 1
-            self.summary.longest_gap_s = max(self.summary.longest_gap_s, timeline.step_s)
-            self._event(Event("gap", f"no frame for {timeline.step_s:.3g} s"))
-        return True
-
-    def _feed_model(self, stepper: AnyStepper, x: npt.NDArray[np.float32], arrival_ns: int) -> None:
+    def _feed_model(self, stepper: AnyStepper, watched: _Watched, x: npt.NDArray[np.float32]) -> None:
         # a product is faster than the test of each, and not finite where one of them is not
         if not math.isfinite(x.dot(self._ones)) and not np.isfinite(x).all():
             self.summary.drop("not finite")
             self._event(Event("not-finite", f"frame dropped: {_not_finite(stepper, x)}"))
+            self._events(watched.warnings.not_finite(x))
             return
-        for k, sample in self._resampler.push(self._timeline.t, x):
-            self._step(stepper, k, sample, arrival_ns)
+        watched.warnings.put(x)
+        for k, sample in self._resampler.push(self._placing.timeline.t, x):
+            self._step(stepper, watched, k, sample)
 
-    def _step(self, stepper: AnyStepper, k: int, sample: npt.NDArray[np.float32], arrival_ns: int) -> None:
+    def _step(self, stepper: AnyStepper, watched: _Watched, k: int, sample: npt.NDArray[np.float32]) -> None:
         taring = stepper.taring
         y = stepper.step(sample)
         self.summary.samples += 1
-        if taring and not stepper.taring:
-            self._event(Event("tare", "done: the mean at rest is taken off from here on"))
+        if taring:
+            self._tare_step(stepper, watched, sample)
         if y is None:
             return
         of = k - stepper.program.latency  # a reset takes what was pending, so that sample lies behind it
-        t = self._timeline.origin_s + of / self._rate_hz
+        t = self._placing.told_s(of / self._rate_hz)
         latency_ns = time.monotonic_ns() - self._read_ns
         estimate = Estimate(t, self._seq_before + of, y, latency_ns, tuple(dict.fromkeys(self._flags)))
         self._flags.clear()
         self.summary.estimates += 1
         for sink in self.sinks:
             sink.estimate(estimate)
+
+    def _tare_step(self, stepper: AnyStepper, watched: _Watched, sample: npt.NDArray[np.float32]) -> None:
+        """A sample of the tare was taken; at its last one, whether the sensor was at rest."""
+        watched.tare.put(sample, self.summary.span_s)
+        if stepper.taring:
+            return
+        event = watched.tare.end(self.summary.span_s)
+        if event.kind == REFUSED:
+            self.summary.tares_refused += 1
+            stepper.tare()
+        watched.warnings.rest = watched.tare.mean
+        self._event(event)
+
+    def _patience_s(self) -> float:
+        """How long a sensor that moves is waited for."""
+        return 0.0 if self.limits.tare_anyway or tells_own_time(self.feed) else self.limits.tare_s
+
+    def command(self, name: str) -> None:
+        """Obey "tare" (measure it anew) or "reset" (fresh state); others are told to be unknown."""
+        if name not in COMMANDS or self.stepper is None:
+            self._event(Event("unknown-command", f"{name[:40]!r}: expected {' or '.join(COMMANDS)}"))
+            return
+        event = COMMANDS[name]
+        self._obey(event.kind, self.stepper)
+        self._flags.append(event.kind)
+        for sink in self.sinks:
+            sink.control(event)
+
+    def _obey(self, kind: str, stepper: AnyStepper) -> None:
+        if kind == COMMANDS["reset"].kind:
+            stepper.reset()
+        elif stepper.program.tare and self._watched is not None:
+            stepper.tare()
+            self._watched.tare.begin()
+            self._watched.warnings.rest = None
+
+    def _take(self, item: Event) -> None:
+        """An event of the feed: what a source or a decoder has to say, or a command of a log."""
+        if item.kind == REPLUGGED:
+            self._placing.replugged()
+        elif self.stepper is not None and any(item.kind == event.kind for event in COMMANDS.values()):
+            self._obey(item.kind, self.stepper)
+        self._event(item)
+
+    def _events(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self._event(event)
 
     def _begin(self) -> None:
         channels = self.feed.channels
@@ -158,13 +222,13 @@ class Loop:
         for sink in self.sinks:
             sink.begin(channels)
 
-    def _restart(self) -> None:
+    def _restart(self, why: str) -> None:
         if self.stepper is not None:
             self._seq_before += self._resampler.k
             self._resampler.reset()
             self.stepper.reset()
-        self.summary.restarts += 1
-        self._event(Event("restart", "the device's clock went back: it started again, and so does the model"))
+        if self._watched is not None and why != GAP:
+            self._watched.warnings.restarted()
 
     def _event(self, event: Event) -> None:
         self._flags.append(event.kind)
@@ -184,7 +248,7 @@ class Loop:
             return False
         if self.summary.span_s >= limit_s:
             return True
-        first_ns = self._timeline.first_ns or now_ns
+        first_ns = self._placing.timeline.first_ns or now_ns
         return not self.feed.ends and (now_ns - first_ns) * 1e-9 >= limit_s
 
     def _watch(self, now_ns: int, started_ns: int) -> None:
@@ -202,6 +266,14 @@ class Loop:
             )
         if counts.frames and (now_ns - self._last_arrival_ns) * 1e-9 > self.limits.silence_s:
             raise DeviceLostError(f"{self.feed.name}: no frame for {self.limits.silence_s:g} s; did the board hang?")
+
+
+class _Watched:
+    """What is looked at beside the model's steps."""
+
+    def __init__(self, program: Program, patience_s: float):
+        self.tare = Tare(program, patience_s)
+        self.warnings = Warnings(program)
 
 
 def _model_text(program: Program) -> str:

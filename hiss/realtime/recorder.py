@@ -142,7 +142,8 @@ class Recorder(Sink):
     def control(self, event: Event) -> None:
         """A command that changes the state: it is replayed behind the chunk of now."""
         if self._log is not None:
-            self._log.event(self._log.last_ns, event, CONTROL)
+            # of several sources, behind the chunk of each
+            self._log.event(self._log.last_ns + 1, event, CONTROL)
 
     def tick(self, now_ns: int) -> None:
         """Rotate where it was asked for."""

@@ -69,6 +69,10 @@ class Sink:
     def event(self, event: Event) -> None:
         """Something happened."""
 
+    def control(self, event: Event) -> None:
+        """A user's command has been obeyed."""
+        self.event(event)
+
     def watch(self, summary: Summary) -> None:
         """Before anything else: the loop's numbers, which grow while it runs."""
 

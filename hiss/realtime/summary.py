@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hiss.realtime.bins import LogBins
+from hiss.realtime.clock import ClockFit
 from hiss.realtime.framing import Counts
 from hiss.realtime.sinks import Sink
 
@@ -29,6 +30,9 @@ class Summary:
     longest_gap_s: float = 0.0
     dropped: dict[str, int] = field(default_factory=dict)  # frames not fed, by reason
     restarts: int = 0
+    lost: int = 0  # samples that the device made and that did not come, by its sequence or its clock
+    tares_refused: int = 0  # because the sensor moved
+    clock: ClockFit | None = None  # the device's against this host's
     service: LogBins = field(default_factory=LogBins)
     queue_age: LogBins = field(default_factory=LogBins)
     inter_arrival: LogBins = field(default_factory=LogBins)
@@ -45,9 +49,17 @@ class Summary:
 
     @property
     def drops(self) -> int:
-        """All that was lost on the way: frames not fed or not readable, wrong checksums, messages not sent."""
-        counts = self.counts
-        return sum(self.dropped.values()) + counts.malformed + counts.checksum + sum(self.unsent.values())
+        """All that was lost on the way: frames not fed, not readable or not there, wrong checksums, messages not sent.
+
+        A frame that came damaged is also missing in the device's count: of both the larger number counts.
+        """
+        unread = max(self.counts.malformed + self.counts.checksum, self.lost)
+        return sum(self.dropped.values()) + unread + sum(self.unsent.values())
+
+    @property
+    def clock_ppm(self) -> float | None:
+        """How much faster than this host's the device's clock runs; None where it has none, or too early to say."""
+        return self.clock.ppm if self.clock else None
 
     @property
     def rate_hz(self) -> float:
@@ -67,6 +79,9 @@ class Summary:
             "gaps": self.gaps,
             "longest_gap_s": round(self.longest_gap_s, 6),
             "restarts": self.restarts,
+            "lost": self.lost,
+            "clock_ppm": None if (ppm := self.clock_ppm) is None else round(ppm, 2),
+            "tares_refused": self.tares_refused,
             "bytes": self.counts.bytes,
             "bytes_skipped": self.counts.skipped,
             "resyncs": self.counts.resyncs,
@@ -87,11 +102,14 @@ class Summary:
             f"frames    {s.counts.frames} in {s.span_s:.2f} s ({s.rate_hz:.2f} Hz), {s.estimates} estimates",
             f"lost      dropped {dropped} · resyncs {s.counts.resyncs} · bytes skipped {s.counts.skipped} · "
             f"malformed {s.counts.malformed} · checksum {s.counts.checksum} · gaps {gaps}"
-            + (f" · restarts {s.restarts}" if s.restarts else ""),
+            + (f" · restarts {s.restarts}" if s.restarts else "")
+            + (f" · {s.lost} samples missing" if s.lost else ""),
             f"service   {quantiles_text(s.service)}   read to sink",
             f"queue     {quantiles_text(s.queue_age)}   read to its turn",
             f"arrival   {quantiles_text(s.inter_arrival)}   between frames",
         ]
+        if (ppm := s.clock_ppm) is not None:
+            lines.append(f"clock     the device's runs {ppm:+.1f} ppm against this computer's")
         if s.unsent:
             lines.insert(2, "unsent    " + ", ".join(f"{n} to {name}" for name, n in s.unsent.items()))
         return "\n".join(lines)
