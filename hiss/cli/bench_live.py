@@ -40,6 +40,8 @@ def command(model: Path | None, seconds: float, rate: float | None, rates: bool,
     \b
     Example:
       hiss bench-live --seconds 60
+
+    Exit codes: 0 done, 2 usage or a model that cannot be read, 3 no pseudo-terminal.
     """
     from hiss.realtime.bench import run_once, sustained
 

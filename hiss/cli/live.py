@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from hiss.cli.board_option import board_options, open_board
+from hiss.cli.handling import Handling, commands_option, handling_options, listening
 from hiss.cli.several import SAID, several_feed, single
 from hiss.cli.stream import (
     EXIT_CODES,
@@ -54,6 +55,16 @@ from hiss.cli.watching import Watching, watching_options
 )
 @click.option("--overwrite", is_flag=True, help="Let --record replace a file.")
 @port_options
+@click.option(
+    "--replug",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="S",
+    help="Wait so long for a device that went away; 0: end at once.",
+)
+@handling_options
+@commands_option
 @engine_option
 @board_options
 @watching_options
@@ -70,6 +81,9 @@ def command(
     overwrite: bool,
     first_frame: float,
     silence: float,
+    replug: float,
+    handling: Handling,
+    commands: bool,
     engine: str,
     board: str | None,
     board_baud: int,
@@ -88,7 +102,7 @@ def command(
     """
     from hiss.engines import open_stepper
     from hiss.realtime.feeds import DecodedFeed
-    from hiss.realtime.live import Limits, Loop
+    from hiss.realtime.live import Loop
     from hiss.realtime.open_feed import decoded_feed
     from hiss.realtime.outputs import make_output
     from hiss.realtime.recorder import Recorder
@@ -100,10 +114,10 @@ def command(
         program = open_model(model)
         stepper = open_stepper(program, engine)  # a compiler may take its time: before the port is opened
         if len(sources) > 1:
-            feed: DecodedFeed | SeveralFeed = several_feed(sources, devices, baud)
+            feed: DecodedFeed | SeveralFeed = several_feed(sources, devices, baud, patience_s=replug)
         else:
             source, device = single(sources, devices)
-            port = usage(make_source, source, baud)
+            port = usage(make_source, source, baud, replug)
             feed = usage(decoded_feed, port, device, [p.name for p in program.inputs])
         sinks = watching.sinks(program)
         sinks += [usage(make_output, text, program.outputs) for text in outs]
@@ -111,10 +125,11 @@ def command(
         sinks += [] if recorder is None else [recorder]
         if not (as_json or watching.view):
             sinks.append(stdout_lines(program.outputs, feed.ends))
-        limits = Limits(duration, first_frame, silence)
+        limits = handling.limits(duration, first_frame, silence)
         with (
+            listening(commands) as asked,
             rotate_on_hangup(recorder),
             open_board(board, board_baud, program) as other,
             other.beside(stepper, sinks, as_json) as both,
         ):
-            run_loop(Loop(feed, both, sinks, limits), as_json, watching=watching)
+            run_loop(Loop(feed, both, sinks, limits, asked), as_json, watching=watching)

@@ -33,6 +33,7 @@ def command(
 
     --interval 0.9: beside each estimate the bounds between which nine of ten outcomes lay on validation data.
     The columns are recording, t (s, of the sample that an estimate belongs to) and one per output, with its unit.
+
     Exit codes: 0 done, 2 usage or a file that cannot be read, 5 other channels than the model takes, 7 not written.
     """
     program = open_model(model)

@@ -70,6 +70,14 @@ from hiss.realtime.sources import make_source
 @click.option("--temperature", is_flag=True, help="Keep the chips' temperatures too (m0_t ...).")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @port_options
+@click.option(
+    "--replug",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="S",
+    help="Wait so long for a device that went away; 0: end at once.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
     sources: tuple[str, ...],
@@ -85,6 +93,7 @@ def command(
     overwrite: bool,
     first_frame: float,
     silence: float,
+    replug: float,
     as_json: bool,
 ) -> None:
     """Record a sensor on a serial port, with the time of every sample, until Ctrl-C.
@@ -116,7 +125,7 @@ def command(
     assert out is not None
     limits = Limits(duration, first_frame, silence)
     with errors_reported():
-        feed = _feed(sources, devices, targets, baud, temperature)
+        feed = _feed(sources, devices, targets, baud, temperature, replug)
         recorder = usage(Recorder, out, feed, name, overwrite, keep_log, targets)
         loop = Loop(feed, sinks=[EventLines(sys.stderr), recorder], limits=limits)
         try:
@@ -127,12 +136,17 @@ def command(
 
 
 def _feed(
-    sources: tuple[str, ...], devices: tuple[str, ...], targets: tuple[str, ...], baud: int, temperature: bool
+    sources: tuple[str, ...],
+    devices: tuple[str, ...],
+    targets: tuple[str, ...],
+    baud: int,
+    temperature: bool,
+    replug: float,
 ) -> DecodedFeed | SeveralFeed:
     if len(sources) > 1:
-        return several_feed(sources, devices, baud, temperature=temperature)
+        return several_feed(sources, devices, baud, temperature=temperature, patience_s=replug)
     source, device = single(sources, devices, targets)
-    return usage(decoded_feed, usage(make_source, source, baud), device, (), temperature)
+    return usage(decoded_feed, usage(make_source, source, baud, replug), device, (), temperature)
 
 
 def _say(recorder: Recorder, feed: DecodedFeed | SeveralFeed) -> None:

@@ -10,6 +10,7 @@ import click
 
 from hiss.cli.board_option import board_options, open_board
 from hiss.cli.columns import model_inputs
+from hiss.cli.handling import Handling, handling_options
 from hiss.cli.stream import (
     EXIT_CODES,
     Positive,
@@ -38,6 +39,7 @@ from hiss.recording import Recording, read_recordings
 @click.option("--rate", type=Positive(), metavar="HZ", help="Rate of a CSV file without a time column.")
 @click.option("--duration", type=Positive(), metavar="S", help="End S s after sample 1.")
 @out_option
+@handling_options
 @engine_option
 @board_options
 @watching_options
@@ -51,6 +53,7 @@ def command(
     rate: float | None,
     duration: float | None,
     outs: tuple[str, ...],
+    handling: Handling,
     engine: str,
     board: str | None,
     board_baud: int,
@@ -60,7 +63,7 @@ def command(
     """Run the loop of hiss live from a recording (HDF5 or CSV), each one from fresh state, or from a raw log.
 
     A raw log (FILE.hlog, beside what hiss record and live --record write) gives the estimates that were made live, at
-    the same times, bit by bit.
+    the same times, bit by bit, commands included; with the --gap and --tare-anyway that were given then.
 
     Estimates are JSON lines on stdout as in hiss live; t is the recording's own time. Needs numpy only, no torch.
 
@@ -70,7 +73,7 @@ def command(
     """
     from hiss.engines import open_stepper
     from hiss.realtime.feeds import Feed, RecordingFeed
-    from hiss.realtime.live import Limits, Loop
+    from hiss.realtime.live import Loop
     from hiss.realtime.log_source import is_log
     from hiss.realtime.open_feed import log_feed
     from hiss.realtime.outputs import make_output
@@ -95,7 +98,7 @@ def command(
             if not (as_json or watching.view):
                 sinks.append(JsonLines(sys.stdout, program.outputs))
             with other.beside(open_stepper(program, engine), sinks, as_json) as stepper:
-                run_loop(Loop(feed, stepper, sinks, Limits(duration)), as_json, watching=watching)
+                run_loop(Loop(feed, stepper, sinks, handling.limits(duration)), as_json, watching=watching)
             if watching.quit:
                 break
 

@@ -116,9 +116,12 @@ class ClockFit:
 
     @property
     def ppm(self) -> float | None:
-        """How much faster than this host's the device's clock runs, in millionths; None before LEAST_S."""
+        """How much faster than this host's the device's clock runs, in millionths; None before LEAST_S on both clocks.
+
+        What is read from a file or a full buffer comes at once: its stamps span no time of this host.
+        """
         points = list(self._best.values())
-        if len(points) < 4 or points[-1][0] < self.LEAST_S:
+        if len(points) < 4 or min(points[-1][0], sum(points[-1])) < self.LEAST_S:
             return None
         points = points[:-1]  # the newest window is not complete
         n = len(points)

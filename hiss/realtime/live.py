@@ -26,7 +26,7 @@ from hiss.realtime.guess import explain
 from hiss.realtime.match import match_columns
 from hiss.realtime.placing import GAP, Placing
 from hiss.realtime.sinks import Estimate, Sink
-from hiss.realtime.sources import REPLUGGED
+from hiss.realtime.sources import REPLUGGED, UNPLUGGED
 from hiss.realtime.still import REFUSED, Tare
 from hiss.realtime.summary import Summary
 from hiss.realtime.warnings import Warnings
@@ -90,6 +90,8 @@ class Loop:
         self._watched = _Watched(stepper.program, self._patience_s()) if stepper else None
         self._seq_before = 0  # samples of the segments before this one
         self._last_arrival_ns = 0
+        self._unplugged = 0  # devices that are waited for: until then silence is no fault
+        self._silent_from_ns = 0  # the last one came back
         self._read_ns = 0
         self._flags: list[str] = []
 
@@ -109,7 +111,7 @@ class Loop:
                     if isinstance(item, Frame):
                         self._frame(item, arrival_ns)
                     else:
-                        self._take(item)
+                        self._take(item, arrival_ns)
                 for name in self.commands():
                     self.command(name)
                 for sink in self.sinks:
@@ -202,9 +204,13 @@ class Loop:
             self._watched.tare.begin()
             self._watched.warnings.rest = None
 
-    def _take(self, item: Event) -> None:
+    def _take(self, item: Event, arrival_ns: int) -> None:
         """An event of the feed: what a source or a decoder has to say, or a command of a log."""
-        if item.kind == REPLUGGED:
+        if item.kind == UNPLUGGED:
+            self._unplugged += 1
+        elif item.kind == REPLUGGED:
+            self._unplugged -= 1
+            self._silent_from_ns = arrival_ns
             self._placing.replugged()
         elif self.stepper is not None and any(item.kind == event.kind for event in COMMANDS.values()):
             self._obey(item.kind, self.stepper)
@@ -258,13 +264,14 @@ class Loop:
                 f"{self.feed.name}: {counts.skipped} bytes lie between the first {counts.frames} frames; "
                 f"{explain(self.feed.head)}"
             )
-        if self.feed.ends:
+        if self.feed.ends or self._unplugged:
             return
-        if counts.frames == 0 and (now_ns - started_ns) * 1e-9 > self.limits.first_frame_s:
+        since_ns = max(self._last_arrival_ns, self._silent_from_ns)
+        if counts.frames == 0 and (now_ns - max(started_ns, since_ns)) * 1e-9 > self.limits.first_frame_s:
             raise FormatError(
                 f"{self.feed.name}: no valid frame in {self.limits.first_frame_s:g} s; {explain(self.feed.head)}"
             )
-        if counts.frames and (now_ns - self._last_arrival_ns) * 1e-9 > self.limits.silence_s:
+        if counts.frames and (now_ns - since_ns) * 1e-9 > self.limits.silence_s:
             raise DeviceLostError(f"{self.feed.name}: no frame for {self.limits.silence_s:g} s; did the board hang?")
 
 

@@ -1,0 +1,101 @@
+"""How a model is taken across gaps, how its tare is begun, and commands while it runs: SIGUSR1, and lines on stdin."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import select
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from hiss.realtime.live import Limits
+
+T = TypeVar("T")
+
+ASK_S = 0.05  # between two looks at stdin
+
+
+@dataclass(frozen=True)
+class Handling:
+    """What the options ask for."""
+
+    gap: str
+    tare_anyway: bool
+
+    def limits(self, duration_s: float | None, first_frame_s: float = 5.0, silence_s: float = 10.0) -> Limits:
+        """The loop's limits. Raises click.UsageError."""
+        from hiss.cli.stream import usage
+        from hiss.gaps import Gaps
+        from hiss.realtime.live import Limits
+
+        return Limits(duration_s, first_frame_s, silence_s, usage(Gaps.parse, self.gap), tare_anyway=self.tare_anyway)
+
+
+def handling_options(command: Callable[..., T]) -> Callable[..., T]:
+    """--gap, --tare-anyway: the command takes them as one argument, `handling`. A replay needs those of its log."""
+
+    @functools.wraps(command)
+    def run(*args: Any, gap: str, tare_anyway: bool, **kwargs: Any) -> T:
+        return command(*args, handling=Handling(gap, tare_anyway), **kwargs)
+
+    policies = "interpolate|hold[:S]|reset[:S]"
+    said = (
+        "Where samples are missing: interpolate, as training does; repeat the last one; or start the model anew, its "
+        "tare kept. S: of longer pauses only (10 periods of the model)."
+    )
+    anyway = "Take the first tare as it is, also while the sensor moves (else it begins again, for 30 s at most)."
+    gap = click.option("--gap", default="interpolate", show_default=True, metavar=policies, help=said)
+    return gap(click.option("--tare-anyway", is_flag=True, help=anyway)(run))
+
+
+def commands_option(command: Callable[..., T]) -> Callable[..., T]:
+    """--commands: whether lines on stdin are commands."""
+    said = "Lines on stdin are commands: tare, reset. (SIGUSR1 is tare, too.)"
+    return click.option("--commands", is_flag=True, help=said)(command)
+
+
+@contextlib.contextmanager
+def listening(lines: bool) -> Iterator[Callable[[], list[str]]]:
+    """Gives asked(), the commands since its last call: "tare" for each SIGUSR1, and with `lines` those of stdin."""
+    signals: deque[str] = deque()
+    number = getattr(signal, "SIGUSR1", None)
+    before = None if number is None else signal.signal(number, lambda *_: signals.append("tare"))
+    read = _stdin_lines() if lines else list
+
+    def asked() -> list[str]:
+        found = [signals.popleft() for _ in range(len(signals))]
+        return found + read()
+
+    try:
+        yield asked
+    finally:
+        if number is not None:
+            signal.signal(number, before)
+
+
+def _stdin_lines() -> Callable[[], list[str]]:
+    """The whole lines that wait on stdin; it is never waited for."""
+    fd, rest, ended, last_s = sys.stdin.fileno(), b"", False, 0.0
+
+    def read() -> list[str]:
+        nonlocal rest, ended, last_s
+        if ended or (now_s := time.monotonic()) - last_s < ASK_S:
+            return []
+        last_s = now_s
+        if not select.select([fd], [], [], 0)[0]:
+            return []
+        data = os.read(fd, 4096)
+        ended = not data
+        *lines, rest = (rest + data).split(b"\n")
+        return [text for line in lines if (text := line.decode(errors="replace").strip())]
+
+    return read
