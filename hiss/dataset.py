@@ -6,7 +6,7 @@ C: channels;  D: targets;  F: input columns (C, or 2 C with deltas);  T: samples
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from typing import Any
@@ -196,20 +196,22 @@ def sequences(recordings: Iterable[Recording], scaling: Scaling) -> list[Sequenc
 class Batch:
     """Windows: x (B, W, F), y (B, W / k, D), valid (B, W / k), read at the last sample of each chunk.
 
-    shift (B, C): what another tare would take off the channels.
+    shift (B, C): what another tare would take off the channels. disturbed (B, W, F): x of other gains, offsets, noise.
     """
 
     x: F32
     y: F32
     valid: Bools
     shift: F32 | None = None
+    disturbed: F32 | None = None
 
     @property
-    def shifted(self) -> F32:
-        """x with the shift taken off."""
+    def shown(self) -> F32:
+        """What the model is to see: x, disturbed, with the shift taken off."""
+        x = self.x if self.disturbed is None else self.disturbed
         if self.shift is None:
-            return self.x
-        x = self.x.copy()
+            return x
+        x = x.copy()
         x[:, :, : self.shift.shape[1]] -= self.shift[:, None]
         return x
 
@@ -263,19 +265,23 @@ class Windows:
         period: int,
         resting: F32 | None = None,
         retare: Retare | None = None,
+        augment: Callable[[Batch, np.random.Generator], Batch] | None = None,
     ):
         if not parts or length < period or length % period:
             raise ValueError(f"windows of {length} samples with period {period} over {len(parts)} sequences")
         self.parts, self.length, self.period, self.resting, self.retare = parts, length, period, resting, retare
+        self.augment = augment
         self.offsets = np.array([max(1, len(p.x) - length + 1) for p in parts])
 
     def draw(self, rng: np.random.Generator, count: int) -> Batch:
-        """`count` windows, with shifts to other tares where `retare` says so."""
+        """`count` windows, with shifts to other tares where `retare` says so, changed as `augment` does."""
         ends = np.cumsum(self.offsets)
         places = rng.integers(ends[-1], size=count)
         which = np.searchsorted(ends, places, side="right")
         batch = self.stack([(int(w), int(p - ends[w] + self.offsets[w])) for w, p in zip(which, places, strict=True)])
-        return batch if self.retare is None else dataclasses.replace(batch, shift=self.retare.draw(rng, count))
+        if self.retare is not None:
+            batch = dataclasses.replace(batch, shift=self.retare.draw(rng, count))
+        return batch if self.augment is None else self.augment(batch, rng)
 
     def spread(self, count: int) -> Batch:
         """About `count` windows that cover all sequences evenly; the same ones every time."""

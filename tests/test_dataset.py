@@ -240,7 +240,7 @@ def test_a_shown_tare_moves_channels_and_not_differences() -> None:
     retare = Retare(np.array([[2, 4]], np.float32), 1.0)
     plain, moved = (Windows(parts(), 20, 5, None, r).draw(np.random.default_rng(3), 6) for r in (None, retare))
     np.testing.assert_array_equal(plain.x, moved.x)
-    shift = moved.x - moved.shifted
+    shift = moved.x - moved.shown
     np.testing.assert_array_equal(shift[..., 2:], 0)
     np.testing.assert_allclose(shift[..., 1], 2 * shift[..., 0], atol=1e-5)
     assert ((shift[..., 0] > -1e-6) & (shift[..., 0] < 2.001)).all()

@@ -22,7 +22,17 @@ MAY_IMPORT = {  # room -> rooms of hiss that it may import beside itself
     "realtime": {"program", "recording", "recording_csv", "resample", "gaps", "quantum", "engines"},
     "arnet": {"ridge", "program.ops"},
     "models": {"ridge"},
-    "training": {"models", "arnet", "recording", "dataset", "metrics", "ridge", "quantum", "program.storage"},
+    "training": {
+        "models",
+        "arnet",
+        "recording",
+        "dataset",
+        "augment",
+        "metrics",
+        "ridge",
+        "quantum",
+        "program.storage",
+    },
     "folding": {"models", "program", "dataset", "recording", "training"},
 }
 WITHOUT_TORCH = (

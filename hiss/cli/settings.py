@@ -27,6 +27,10 @@ OPTION_KEYS = {
     "whiten": float,
     "folds": int,
     "retare": float,
+    "rotate": str,
+    "gain": float,
+    "offset": float,
+    "noise": float,
     "least_base": float,
     "min_gain": float,
 }
@@ -60,7 +64,7 @@ class Settings:
     discretization: str = "zoh"
     dropout: float = 0.1
     quantize_aware: tuple[str, ...] = ()  # widths of weights, as hiss quantize takes them; none = not
-    options: dict[str, float | None] = field(default_factory=dict)
+    options: dict[str, float | str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.rate is not None and not (math.isfinite(self.rate) and self.rate > 0):
@@ -141,7 +145,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 def settings_from(data: dict[str, Any], where: str) -> Settings:
     """Settings of flat keys. Raises ValueError for an unknown key, naming the nearest, or a value of another kind."""
     values: dict[str, Any] = {}
-    options: dict[str, float | None] = {}
+    options: dict[str, float | str | None] = {}
     known = [f.name for f in dataclasses.fields(Settings) if f.name != "options"] + list(OPTION_KEYS)
     for key, value in data.items():
         if key not in known:
@@ -157,7 +161,7 @@ def settings_from(data: dict[str, Any], where: str) -> Settings:
     return Settings(**values, options=options)
 
 
-def option_value(text: str) -> tuple[str, float]:
+def option_value(text: str) -> tuple[str, float | str]:
     """KEY=VALUE of --set. Raises ValueError."""
     key, _, value = text.partition("=")
     if key not in OPTION_KEYS:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from hiss.augment import Turns, augmentation, find_turns, scaling_of_turned
 from hiss.dataset import (
     Batch,
     Scaling,
@@ -56,6 +57,7 @@ class Data:
     val: Batch
     scaling: Scaling
     rate_hz: float
+    turns: Turns | None = None
 
 
 def fit(
@@ -105,6 +107,8 @@ def fit(
     data = _data(
         *hold_out(recordings, held, options.val_fraction), model if start is None else start.spec, options, start
     )
+    if data.turns:
+        say(data.turns.said)
     spec = model if start is None else start.spec
     ahead = {"forecast": forecast} if forecast else {}
     run = Run(
@@ -276,7 +280,10 @@ def _decorrelation(data: Data, options: TrainOptions) -> torch.Tensor | None:
     if options.whiten == 0:
         return None
     c = data.scaling.n_channels
-    x = np.concatenate([part.x[:, :c] for part in data.parts]).astype(np.float64)
+    seen = [part.x for part in data.parts]
+    if data.turns:  # as they will be shown
+        seen = list(data.windows.draw(np.random.default_rng(0), VALIDATION_WINDOWS).x)
+    x = np.concatenate([part[:, :c] for part in seen]).astype(np.float64)
     variance, axes = np.linalg.eigh(x.T @ x / len(x))
     p = np.eye(data.scaling.n_inputs)
     p[:c, :c] = axes / np.sqrt(np.maximum(variance, 0) + options.whiten)
@@ -290,7 +297,7 @@ def _honest(data: Data, base: ARNetModel | None, strength: float, options: Train
     shifts = honest_shift(base, strength, data.parts, options.folds)
     parts = [dataclasses.replace(p, y=p.y - s) for p, s in zip(data.parts, shifts, strict=True)]
     drawn = data.windows
-    return Windows(parts, drawn.length, drawn.period, drawn.resting, drawn.retare)
+    return Windows(parts, drawn.length, drawn.period, drawn.resting, drawn.retare, drawn.augment)
 
 
 def _recordings(
@@ -320,7 +327,10 @@ def _rate(recordings: Seq[Recording]) -> float:
 
 def _data(fit_on: list[Recording], val: list[Recording], spec: Any, options: TrainOptions, start: Run | None) -> Data:
     rate_hz, period = _rate(fit_on), spec.period
+    turns = find_turns(options.rotate, fit_on[0].channels, fit_on[0].targets)
     scaling = fit_scaling(fit_on) if start is None else start.scaling
+    if turns and start is None:
+        scaling = scaling_of_turned(scaling, fit_on, turns)
     length = window_length(fit_on, options.window_samples, rate_hz, period)
     parts, resting = sequences(fit_on, scaling), scaling.resting_delta if scaling.deltas else None
     held = Windows(sequences(val, scaling), window_length(val, length, rate_hz, period), period, resting)
@@ -328,7 +338,8 @@ def _data(fit_on: list[Recording], val: list[Recording], spec: Any, options: Tra
     if not batch.valid.any():
         raise TrainingError("no sample of the validation recordings is valid: give others, or a larger val_fraction")
     retare = find_retare(fit_on, scaling, options.retare)
-    return Data(parts, Windows(parts, length, period, resting, retare), batch, scaling, rate_hz)
+    augment = augmentation(options, scaling, turns)
+    return Data(parts, Windows(parts, length, period, resting, retare, augment), batch, scaling, rate_hz, turns)
 
 
 def _device(name: str) -> torch.device:

@@ -59,7 +59,8 @@ class Learner:
         for group, peak in zip(self.optimiser.param_groups, self.peaks, strict=True):
             group["lr"] = peak * factor
         x, y, valid = (torch.from_numpy(a).to(self.device) for a in (batch.x, batch.y, batch.valid))
-        shown = x if batch.shift is None else torch.from_numpy(batch.shifted).to(self.device)
+        seen = batch.shown
+        shown = x if seen is batch.x else torch.from_numpy(seen).to(self.device)
         wanted = self._wanted(x, y, shown)
         loss = ((self.network(self._columns(shown)) - wanted) ** 2)[valid].mean() if valid.any() else None
         if loss is not None:
@@ -73,7 +74,7 @@ class Learner:
         if self.teacher is not None:
             wanted: Tensor = self.teacher(self._columns(shown))
             return wanted
-        # the base is asked without the shift: the network is to ignore it, not to undo the base's
+        # the base is asked without shift and disturbance: the network is to ignore them, not to undo the base's
         return (y if self.base is None else y - self.base(x)) / self.scale
 
     def _descend(self, loss: Tensor) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from hiss.augment import ROTATIONS
+
 
 @dataclass(frozen=True)
 class TrainOptions:
@@ -25,6 +27,10 @@ class TrainOptions:
     whiten: float = 0.001  # inputs of the correction are decorrelated, this much added to each variance; 0 = off
     folds: int = 5  # parts for the base's honest residuals; 1 = residuals of its own training data
     retare: float = 0.3  # share of windows shown as if tared at another moment of rest (tared recordings only)
+    rotate: str = "none"  # or yaw, full: vectors NAME_x _y _z turned at random; yaw_inputs, full_inputs: targets stay
+    gain: float = 0.0  # deviation of the gain of each channel in a training window
+    offset: float = 0.0  # deviation of its offset, in the channel's own deviations
+    noise: float = 0.0  # deviation of white noise on it, in the channel's own deviations
     least_base: float = 0.5  # share of the validation variance that a base must explain to be kept
     min_gain: float = 0.01  # share by which the correction must lower the validation error to be kept
 
@@ -35,9 +41,11 @@ class TrainOptions:
         for name in ("lr", "ssm_lr", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be more than 0; got {getattr(self, name)}")
-        for name in ("weight_decay", "warmup_steps", "whiten", "min_gain"):
+        for name in ("weight_decay", "warmup_steps", "whiten", "min_gain", "gain", "offset", "noise"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)}")
+        if self.rotate not in ROTATIONS:
+            raise ValueError(f"rotate is {self.rotate!r}; known: {', '.join(ROTATIONS)}")
         for name in ("ema", "val_fraction", "retare", "least_base"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and less than 1; got {getattr(self, name)}")
@@ -57,6 +65,6 @@ class TrainOptions:
         """Validations to wait, once settled."""
         return self.patience or self.settled(True).n_patience
 
-    def to_json(self) -> dict[str, float | None]:
+    def to_json(self) -> dict[str, float | str | None]:
         """Every choice by name."""
         return dataclasses.asdict(self)
