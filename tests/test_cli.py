@@ -466,7 +466,7 @@ def test_a_place_where_nothing_can_be_written(made: Path, tmp_path: Path) -> Non
         ["fold", made / "run", "-o", place],
         ["predict", made / "model.hiss", made / "skin.csv", "-o", place],
         ["export", made / "model.hiss", "-o", place],
-        ["replay", made / "model.hiss", made / "skin.csv", "--out", place],
+        ["replay", made / "model.hiss", made / "skin.csv", "--out", f"csv:{place}"],
         ["record", "--source", f"file:{made / 'skin.csv'}", "--device", "csv", "-o", place],
         ["datasets", "make", "simulated_skin", "--minutes", "1", "-o", place],
     ):

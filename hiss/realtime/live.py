@@ -103,8 +103,9 @@ class Loop:
                 stack.enter_context(sink)
             stack.enter_context(self.feed)
             self._say_hello()
-            started_ns = time.monotonic_ns()
+            started_ns: int | None = None  # by the feed's clock, which gives a tick at once
             for arrival_ns, items in self.feed:
+                started_ns = arrival_ns if started_ns is None else started_ns
                 # stamps of a log are of then: how long things take here counts from when it was read
                 self._read_ns = time.monotonic_ns() if self.feed.ends else arrival_ns
                 for item in items:
