@@ -1,4 +1,7 @@
-"""hiss export: programs as C sources or a package for firmware, tested and measured before anything is written."""
+"""hiss export: programs as C sources or a package for firmware, tested and measured before anything is written.
+
+Step models for edge runtimes (--to onnx) are made in export_steps.py.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,18 @@ if TYPE_CHECKING:
     from hiss.firmware_export.c import Model
     from hiss.firmware_export.packages import Package
 
+TARGETS = ("c", "onnx")
+WEIGHTS = ("float32", "int8")
 PACKAGES = ("plain", "cmake", "arduino", "platformio", "zephyr")
 OVER_BUDGET = 8
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path, exists=True))
-@click.option("--to", type=click.Choice(["c"]), default="c", show_default=True, help="What to write.")
+@click.option("--to", type=click.Choice(TARGETS), default="c", show_default=True, help="What to write.")
+@click.option(
+    "--weights", type=click.Choice(["float32", "int8"]), default="float32", show_default=True, help="Not of C."
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder.")
 @click.option("--name", default="model", show_default=True, help="Begins every public C name: NAME_step, NAME_t, ...")
 @click.option("--with", "others", multiple=True, metavar="NAME=MODEL", help="Another model beside it, one runtime.")
@@ -44,9 +52,12 @@ OVER_BUDGET = 8
 @click.option("--data", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Recordings for the bill.")
 @click.option("--rate", "rate_hz", type=Positive(), metavar="HZ", help="Rate of a CSV without time.")
 @click.option("--json", "as_json", is_flag=True, help="Print files, sizes, the check and the bill as JSON.")
+@click.pass_context
 def command(
+    context: click.Context,
     model: Path,
     to: str,
+    weights: str,
     out: Path,
     name: str,
     others: tuple[str, ...],
@@ -65,15 +76,18 @@ def command(
     as_json: bool,
 ) -> None:
     """Write MODEL (a .hiss file, or a run) as C99 with a fixed runtime: no malloc, no libm, several instances.
+    Or, with --to onnx, as step models: states are inputs and outputs, a manifest (NAME.json) says which.
 
     The sources are compiled with this computer's compiler and run through their self-test; 0 mismatches is right.
     bill.json beside them says what they take: measured on cores with --emulate, beside floating point on --data.
+    Step models run over the same vectors in their runtime; check.json holds the difference that was measured.
 
     \b
     Example:
       hiss export force.hiss --to c -o firmware --name fingertip_force --emulate m4f
       hiss export force.hiss --name force --with grip=grip.hiss --package arduino -o libraries/force
       hiss export force.int.hiss -o firmware --budget flash=32k,ram=4k,insn=20k
+      hiss export force.hiss --to onnx -o edge --weights int8
 
     --budget: k is 1024 bytes or 1000 instructions. flash (code and tables), stack and insn (the worst sample; cycles
     on atmega328p) are those of the first --emulate, m4f by default; several models are added up. Over budget, nothing
@@ -82,6 +96,14 @@ def command(
     Exit codes: 0 done, 2 usage or a file that cannot be read, 7 not written, no compiler with --check, or mismatches,
     8 over budget.
     """
+    _check_place(out)
+    if to != "c":
+        from hiss.cli.export_steps import export_steps, refuse_others
+
+        refuse_others(context, to)
+        return export_steps(model, to, out, name, weights, check, as_json)
+    if weights != "float32":
+        raise click.UsageError("--weights is about step models; weights of C are chosen by: hiss quantize --weights")
     from hiss.cli.bill import check_cores, measured_bill
     from hiss.cli.stream import usage
     from hiss.firmware_export.budget import parse_budget
@@ -90,7 +112,6 @@ def command(
     budget = None if budget_text is None else usage(parse_budget, budget_text)
     cores = cores or (("m4f",) if budget is not None and budget.needs_core else ())
     check_cores(cores)
-    _check_place(out)
     about = usage(About, package_version, author, url)
     package = usage(make_package, _models(model, name, others, spread), about, board=board)
     usage(package_texts, package, kind)  # refused before anything that takes long

@@ -108,7 +108,10 @@ def engine_option(command: Callable[P, T]) -> Callable[P, T]:
     """--engine: what computes the estimates."""
     from hiss.engines import ENGINES
 
-    said = "What computes: numpy, or the exported C, compiled here and kept. Integer programs run in integers in both."
+    said = (
+        "What computes: numpy, the exported C, compiled here and kept, or the exported ONNX. Integer programs run in "
+        "integers in the first two."
+    )
     return click.option("--engine", type=click.Choice(ENGINES), default="numpy", show_default=True, help=said)(command)
 
 

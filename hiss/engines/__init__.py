@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from hiss.engines.numpy_engine import Stepper
 from hiss.program import Program
 
-__all__ = ["ENGINES", "AnyStepper", "Stepper", "open_stepper"]
+__all__ = ["ENGINES", "EXACT", "AnyStepper", "Stepper", "open_stepper"]
 
-ENGINES = ("numpy", "c")
+ENGINES = ("numpy", "c", "onnx")
+EXACT = ("numpy", "c")
+"""Those that run integer programs to the bit."""
 
 
 class AnyStepper(Protocol):
@@ -34,9 +36,10 @@ class AnyStepper(Protocol):
 
 
 def open_stepper(program: Program, engine: str = "numpy") -> AnyStepper:
-    """A stepper of a program, floating point or integer, by the engine: "numpy", or "c" (compiled here, and kept).
+    """A stepper of a program by the engine: "numpy", "c" (compiled here, and kept), or "onnx" (by onnxruntime).
 
-    Raises ValueError for another engine, ExportError where "c" has no compiler.
+    Raises ValueError for another engine, ExportError where "c" has no compiler, MissingExtraError where a package is
+    absent, ProgramError where the engine does not run integer programs.
     """
     if engine not in ENGINES:
         raise ValueError(f"no engine {engine!r}; there are {', '.join(ENGINES)}")
@@ -44,6 +47,10 @@ def open_stepper(program: Program, engine: str = "numpy") -> AnyStepper:
         from hiss.engines.c_engine import CStepper
 
         return CStepper(program)
+    if engine == "onnx":
+        from hiss.engines.onnx_engine import OnnxStepper
+
+        return OnnxStepper(program)
     if program.formats is not None:
         from hiss.engines.integer_engine import IntegerStepper
 

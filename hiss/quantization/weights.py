@@ -9,8 +9,9 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping
 
-from hiss.program import Program, interpreter
+from hiss.program import Program
 from hiss.program import ops as o
+from hiss.program.weights import sampled
 
 WIDTHS = {"int8": 8, "int16": 16}
 Weights = str | Mapping[str, str]
@@ -43,15 +44,6 @@ def weight_bits(program: Program, weights: Weights) -> dict[str, int]:
             found = [name for name in found if name not in recurrent]
         bits |= dict.fromkeys(found, WIDTHS[width])
     return bits | dict.fromkeys(fixed, 16)
-
-
-def sampled(program: Program) -> set[str]:
-    """The Affines that read the sample, a lag, or a sum of them."""
-    names = {interpreter.input_op(program).out}
-    for _, _, op in program.ops():
-        if isinstance(op, o.Delay) or (isinstance(op, o.Add) and set(op.inputs) <= names):
-            names.add(op.out)
-    return {op.out for _, _, op in program.ops() if isinstance(op, o.Affine) and names & set(op.inputs)}
 
 
 def count(op: o.Op) -> int:

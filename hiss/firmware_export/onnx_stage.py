@@ -1,0 +1,62 @@
+"""The graph of one stage: one step of it, with `last` as an input where its period is longer than 1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hiss.firmware_export import onnx_ops as nodes
+from hiss.firmware_export.onnx_graph import BATCH, Graph
+from hiss.firmware_export.onnx_ops import Names
+from hiss.firmware_export.onnx_steps import Result, Step, run
+from hiss.firmware_export.step_model import StepStage, stage_states, tensor_names
+from hiss.program import Program
+from hiss.program.interpreter import input_op
+
+SAMPLE, TARE, LAST = "x", "tare", "last"
+"""Inputs of stage 0: the raw sample, and the mean that was measured; of every stage with a period: the flag."""
+
+
+def stage_graph(program: Program, index: int, file: str, rows: dict[str, Any]) -> tuple[Graph, StepStage]:
+    """The graph, and what the manifest says of it."""
+    stage, width = program.stages[index], program.widths
+    reads, last = _reads(program, index), LAST if stage.period > 1 else None
+    told = StepStage(
+        file, stage.period, reads, {name: width[name] for name in stage.hands}, last, stage_states(program, index)
+    )
+    graph = Graph(f"stage {index}")
+    inputs = {name: graph.input(name, "float32", (BATCH, n)) for name, n in reads.items()}
+    if last:
+        graph.input(last, "bool", ())
+    states = {s.key: graph.input(name, s.dtype, (BATCH, *s.shape)) for s, name, _ in tensor_names(told)}
+    step = Step(program, index, rows, states, _values(graph, program, index, inputs))
+    handed, after = _run(graph, step, last)
+    for name, value in zip(stage.hands, handed, strict=True):
+        graph.output(name, value, "float32", (BATCH, width[name]))
+    for s, _, name in tensor_names(told):
+        graph.output(name, after[s.key], s.dtype, (BATCH, *s.shape))
+    return graph, told
+
+
+def _reads(program: Program, index: int) -> dict[str, int]:
+    if index:
+        return {name: program.widths[name] for name in program.stages[index - 1].hands}
+    n = len(program.inputs)
+    return {SAMPLE: n, TARE: n} if program.tare else {SAMPLE: n}
+
+
+def _values(graph: Graph, program: Program, index: int, inputs: Names) -> Names:
+    if index:
+        return inputs
+    op = input_op(program)
+    return {op.out: nodes.input_value(graph, op, inputs[SAMPLE], inputs.get(TARE))}
+
+
+def _run(graph: Graph, step: Step, last: str | None) -> tuple[list[str], Names]:
+    """Hands and states; without `last` ops there is nothing to choose: the hands are there on every step."""
+    stage, width = step.program.stages[step.index], step.program.widths
+    if last and not stage.last:
+        step.every(graph)
+        return [step.values[name] for name in stage.hands], step.commit(graph, last)
+    return run(
+        graph, step, last, lambda _, values: [Result(values[n], "float32", (BATCH, width[n])) for n in stage.hands]
+    )
