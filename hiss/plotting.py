@@ -135,3 +135,32 @@ def _save(figure: Any, path: str | Path) -> None:
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=110, metadata={"Software": None})
     write_bytes(path, image.getvalue())
+
+
+def plot_front(
+    path: str | Path,
+    tried: Sequence[tuple[float, float]],
+    front: Sequence[tuple[float, float]],
+    winner: tuple[float, float] | None,
+    *,
+    error: str,
+) -> None:
+    """What a search found: (instructions per sample on average, error) of what was tried, of its front, of the winner.
+
+    Raises MissingExtraError without matplotlib, HissError when the file cannot be written.
+    """
+    figure = _figure(7, 5)
+    axes = figure.subplots()
+    axes.plot(*zip(*tried, strict=True), "o", color="tab:gray", alpha=0.5, markersize=4, label="within budget")
+    axes.step(*zip(*front, strict=True), "-o", where="post", color="tab:blue", markersize=5, label="front")
+    if winner is not None:
+        axes.plot(*winner, "*", color="tab:orange", markersize=14, label="least error")
+    axes.set(xlabel="instructions per sample, average", ylabel=error, xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):  # decades alone would leave a front of one decade without numbers
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("{x:g}")
+    axes.tick_params(which="both", labelsize=8)
+    axes.tick_params(axis="x", which="both", rotation=45)
+    axes.grid(which="both", alpha=0.2)
+    axes.legend(loc="best")
+    _save(figure, path)

@@ -50,6 +50,7 @@ ONE_FILE_EACH = (
     "matplotlib",
     "unicorn",
     "h5py",
+    "optuna",
 )
 
 

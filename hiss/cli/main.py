@@ -13,6 +13,7 @@ VERBS = {
     "train": "train a model on recordings",
     "evaluate": "score a run on its test recordings",
     "compare": "models x data sets x seeds, under one protocol",
+    "search": "the model of least error that fits a chip",
     "predict": "estimates of a recording, as CSV",
     "fold": "a trained run as a recurrent program (.hiss)",
     "quantize": "a program in integers that cannot overflow",

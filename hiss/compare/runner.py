@@ -7,7 +7,6 @@ values. A model that cannot be folded is scored as it was trained, and its cell 
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -161,28 +160,28 @@ def _integers(cell: Cell, run: Run, program: Any, train: list[Recording], ready:
 
 
 def _bill(program: Any) -> Found:
-    """Flash, RAM and instructions of the integer C; the counted ones where this machine can emulate the core."""
-    from hiss.firmware_export import export_c
+    """Flash, RAM and instructions of the integer C, where this machine can emulate the core; else only its tables."""
+    try:
+        from hiss.engines.core_bill import priced, usual_compiler
 
-    with tempfile.TemporaryDirectory() as folder:
-        model = export_c(program, folder, "cell")
-        found: Found = {"table_bytes": model.table_bytes, "ram_bytes": model.ram_bytes}
-        try:
-            from hiss.engines.core_bill import core_bill
-            from hiss.engines.cores import missing
-
-            compiler = "gcc" if missing(CORE, "gcc") is None else "zig"
-            if missing(CORE, compiler) is not None:
-                return found
-            core = core_bill(program, Path(folder), "cell", CORE, compiler)
-        except (ImportError, ExportError):
-            return found
-    return found | {
+        model, core = priced(program, CORE, usual_compiler(CORE))
+    except (ImportError, ExportError):
+        return _sizes(program)
+    return {
+        "table_bytes": model.table_bytes,
+        "ram_bytes": model.ram_bytes,
         "flash_bytes": core.flash_bytes,
         "instructions": core.average,
         "worst_instructions": core.worst,
         "core": f"{CORE}, {core.compiler}",
     }
+
+
+def _sizes(program: Any) -> Found:
+    from hiss.firmware_export.c import Model
+
+    model = Model(program, "cell")
+    return {"table_bytes": model.tables.total, "ram_bytes": model.layout.ram}
 
 
 def _ridge(cell: Cell, train: list[Recording], test: list[Recording]) -> Found:

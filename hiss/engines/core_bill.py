@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,37 @@ import numpy as np
 
 from hiss.engines import emulator
 from hiss.engines.batch import BatchCore
-from hiss.engines.cores import open_core
+from hiss.engines.cores import missing, open_core
 from hiss.engines.firmware import Firmware
 from hiss.engines.stack import stack_bytes
 from hiss.engines.toolchains import command, linked_sizes
 from hiss.engines.trace import TARE
 from hiss.errors import ExportError
 from hiss.firmware_export.bill import CoreBill
+from hiss.firmware_export.export import CExport, export_c
 from hiss.program import Program
 
 OPTIMIZE = "-O2"
 """Of the one image that flash, stack and instructions are taken from."""
+
+
+def usual_compiler(core: str) -> str:
+    """gcc where this computer has one for the core, else zig. Raises ExportError where neither runs."""
+    absent = {compiler: missing(core, compiler) for compiler in ("gcc", "zig")}
+    for compiler, what in absent.items():
+        if what is None:
+            return compiler
+    raise ExportError(f"{core} cannot be emulated here: {absent['zig']}")
+
+
+def priced(program: Program, core: str, compiler: str) -> tuple[CExport, CoreBill]:
+    """A program as C, and what one core takes for it; the sources are written to a folder that goes away.
+
+    Raises HissError.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        model = export_c(program, folder, "model")
+        return model, core_bill(program, Path(folder), "model", core, compiler)
 
 
 def core_bill(program: Program, folder: Path, name: str, core: str, compiler: str) -> CoreBill:

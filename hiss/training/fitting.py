@@ -45,6 +45,8 @@ from hiss.training.options import TrainOptions
 from hiss.training.run import Run, build
 
 Say = Callable[[str], None]
+Watch = Callable[[int, float, Callable[[], Run]], None]
+"""step, best validation error so far (in deviations of the target), and a function that gives the run as it stands."""
 VALIDATION_WINDOWS = 32
 
 
@@ -79,6 +81,7 @@ def fit(
     grids: Grids | None = None,
     about: dict[str, Any] | None = None,
     forecast: int = 0,
+    watch: Watch | None = None,
 ) -> Run:
     """Train `model` (a spec: Residual, Hierarchical, Flat or ARNet) to estimate `target` and give the Run.
 
@@ -89,6 +92,7 @@ def fit(
     its model and scaling are kept, `model` is then ignored. grids: bits of the rows of weights by the name of the
     parameter: `start` then learns to say with weights of so many bits what it says now (its base stays as it is).
     about: plain data to keep in run.json. forecast: how far ahead targets NAME+K look, kept in the provenance.
+    watch: called before the first update and after each validation of a network; what it raises ends the training.
 
     Raises TrainingError, RecordingError, HissError; KeyboardInterrupt after the last checkpoint was kept.
     """
@@ -125,7 +129,18 @@ def fit(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return _fitted(
-            run, data, options, Path(out) if out else None, seed, _device(device), progress, resume, start, grids, say
+            run,
+            data,
+            options,
+            Path(out) if out else None,
+            seed,
+            _device(device),
+            progress,
+            resume,
+            start,
+            grids,
+            say,
+            watch,
         )
 
 
@@ -141,6 +156,7 @@ def _fitted(
     start: Run | None,
     grids: Grids | None,
     say: Say,
+    watch: Watch | None,
 ) -> Run:
     kept = start.module if start else None
     base, strength = _base(run, data, options, kept, say) if not grids else (getattr(kept, "base", None), np.inf)
@@ -158,7 +174,12 @@ def _fitted(
     def save() -> None:
         _finished(run, base, learner.plain_network(), out)
 
-    best = run_loop(learner, _honest(data, base, strength, options), data.val, seed, out, progress, resume, save)
+    def watched(step: int, error: float) -> None:
+        if watch is not None:
+            watch(step, error, lambda: _finished(run, base, learner.plain_network(), None))
+
+    drawn = _honest(data, base, strength, options)
+    best = run_loop(learner, drawn, data.val, seed, out, progress, resume, save, watched)
     if base is None:
         return _finished(run, None, best, out)
     alone = mean_square(base, data.val)

@@ -78,8 +78,12 @@ def run_loop(
     progress: bool,
     resume: bool,
     save_best: Callable[[], None],
+    watch: Callable[[int, float], None] = lambda step, error: None,
 ) -> nn.Module:
-    """Train to the end and give the best network, plain. Raises TrainingError, KeyboardInterrupt."""
+    """Train to the end and give the best network, plain. Raises TrainingError, KeyboardInterrupt, what watch raises.
+
+    watch(step, best validation error): before the first update (inf), and after each validation.
+    """
     options, book, rng = learner.options, Book(), np.random.default_rng(seed)
     best = learner.plain_network()
     if resume:
@@ -87,6 +91,7 @@ def run_loop(
     shown = Progress(progress)
     if progress and learner.step == 0:
         shown.say(f"about {_forecast_s(learner, windows, val, seed) / 60:.1f} minutes to train at most")
+    watch(learner.step, book.best)
     with shown.bar(options.n_steps, learner.step) as bar:
         while learner.step < options.n_steps and book.waited < options.n_patience:
             better = _epoch(learner, windows, val, rng, book, bar)
@@ -96,6 +101,7 @@ def run_loop(
                 if better:
                     save_best()
                 _checkpoint(learner, book, rng, best, out)
+            watch(learner.step, book.best)
     if book.waited >= options.n_patience:
         shown.say(f"stopped early: {book.waited} validations without a better one")
     return best

@@ -1,0 +1,191 @@
+"""hiss search: what does not fit is not trained, prices are those of the C that is written, a study goes on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("optuna")
+
+from click.testing import CliRunner, Result  # noqa: E402
+
+from hiss.cli.search import command  # noqa: E402
+from hiss.engines.core_bill import priced, usual_compiler  # noqa: E402
+from hiss.errors import ExportError, TrainingError  # noqa: E402
+from hiss.firmware_export.budget import parse_budget  # noqa: E402
+from hiss.program import load_program  # noqa: E402
+from hiss.recording import Recording, make_channels, split, write_hdf5  # noqa: E402
+from hiss.search import Candidate, Space, Study, Task  # noqa: E402
+from hiss.search.trial import OverBudget, held_out, run_trial  # noqa: E402
+from hiss.training import TrainOptions  # noqa: E402
+
+SPACE = """
+low_width = [4, 24]
+low_layers = 1
+high_width = [4, 6]
+high_layers = 1
+d_state = 4
+window_s = [0.0, 0.5]
+lags = 4
+"""
+ASKED = ["--target", "force", "--period", "5", "--set", "steps=6", "--set", "epoch_steps=3", "--set", "batch=2"]
+LIMITS = ["--flash", "9k", "--ram", "1k", "--insn", "9k"]
+
+
+@pytest.fixture(scope="module")
+def compiler() -> str:
+    try:
+        return usual_compiler("m4f")
+    except ExportError as error:
+        pytest.skip(str(error))
+
+
+def recordings() -> list[Recording]:
+    made = []
+    for seed, name in enumerate("abc"):
+        rng = np.random.default_rng(seed)
+        x = np.cumsum(rng.normal(size=(300, 2)), 0).astype(np.float32) / 5
+        y = (x[:, :1] * np.tanh(x[:, 1:])).astype(np.float32)
+        channels = make_channels(["p", "q"], "uT"), make_channels(["force"], "N")
+        mark = "test" if name == "c" else None
+        made.append(Recording(name, np.arange(300) / 20, x, channels[0], y, channels[1], rate_hz=20, split=mark))
+    return made
+
+
+@pytest.fixture(scope="module")
+def skin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("search")
+    write_hdf5(folder / "skin.h5", recordings())
+    (folder / "space.toml").write_text(SPACE)
+    return folder
+
+
+def search(skin: Path, out: Path, *more: str) -> Result:
+    arguments = [str(skin / "skin.h5"), *ASKED, *LIMITS, "--space", str(skin / "space.toml"), "-o", str(out), *more]
+    return CliRunner().invoke(command, arguments)
+
+
+def task(compiler: str, limits: str) -> Task:
+    options = TrainOptions(steps=6, epoch_steps=3, batch=2)
+    train = tuple(split(recordings())[0])
+    return Task(train, ("force",), 20.0, options=options, budget=parse_budget(limits), compiler=compiler)
+
+
+SMALL = Candidate(5, 4, 1, 4, 1, 4, 0.5, 4)
+
+
+@pytest.fixture(scope="module")
+def studied(skin: Path, compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("study")
+    done = search(skin, out, "--trials", "3")
+    assert done.exit_code == 0, done.output
+    return out
+
+
+def test_the_winner_fits_and_its_price_is_that_of_the_c_that_is_written(studied: Path, compiler: str) -> None:
+    program = load_program(studied / "winner" / "model.int.hiss")
+    model, core = priced(program, "m4f", compiler)
+    bill = json.loads((studied / "winner" / "firmware" / "bill.json").read_text())["models"][0]
+    assert (bill["ram_bytes"], bill["cores"][0]["flash_bytes"]) == (model.ram_bytes, core.flash_bytes)
+    assert (bill["cores"][0]["average"], bill["cores"][0]["worst"]) == (core.average, core.worst)
+    assert bill["cores"][0]["mismatches"] == 0
+    assert core.flash_bytes <= 9 * 1024
+    assert model.ram_bytes <= 1024
+    assert core.worst <= 9000
+
+
+def test_no_row_of_the_front_is_beaten_and_all_keep_the_budget(studied: Path) -> None:
+    rows = json.loads((studied / "front.json").read_text())
+    done = [row for row in rows if row["state"] == "done"]
+    assert done
+    assert all(row["price"]["worst"] <= 9000 and row["price"]["flash"] <= 9 * 1024 for row in done)
+    front = {int(line.split("|")[1]) for line in (studied / "front.md").read_text().splitlines() if line[:3] == "| 0"}
+    for number in front:
+        one = rows[number]
+        assert not any(
+            row["error"] < one["error"] and row["price"]["average"] <= one["price"]["average"] for row in done
+        )
+    assert (studied / "front.png").stat().st_size > 1000
+
+
+def test_a_candidate_over_budget_is_priced_and_never_trained(compiler: str, tmp_path: Path) -> None:
+    seen: list[int] = []
+    with pytest.raises(OverBudget, match="insn") as caught:
+        run_trial(task(compiler, "insn=100"), SMALL, tmp_path / "t", lambda price, curve: seen.append(len(curve)))
+    assert not seen
+    assert caught.value.price.worst > 100
+    assert not (tmp_path / "t").exists()
+
+
+def test_a_trial_is_the_same_each_time_and_scored_on_what_fit_holds_out(compiler: str, tmp_path: Path) -> None:
+    asked = task(compiler, "ram=1m")
+    first, second = (run_trial(asked, SMALL, tmp_path / name) for name in "ab")
+    assert (first.error, first.price, first.curve) == (second.error, second.price, second.curve)
+    paths = [tmp_path / name / "model.int.hiss" for name in "ab"]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert [r.name for r in held_out(asked)] == ["a", "b"]
+    assert [len(r) for r in held_out(asked)] == [60, 60]  # the last fifth of 300
+
+
+def test_a_study_goes_on_with_what_is_missing_and_refuses_another_task(
+    skin: Path, studied: Path, tmp_path: Path
+) -> None:
+    before = json.loads((studied / "front.json").read_text())
+    again = search(skin, studied, "--trials", "4")
+    assert again.exit_code == 0, again.output
+    after = json.loads((studied / "front.json").read_text())
+    assert len(after) == 4
+    assert after[:3] == before
+    other = search(skin, studied, "--trials", "4", "--seed", "1")
+    assert other.exit_code == 2
+    assert "another folder" in other.output
+
+
+def test_two_workers_share_a_study(skin: Path, compiler: str, tmp_path: Path) -> None:
+    done = search(skin, tmp_path / "s", "--trials", "2", "--jobs", "2")
+    assert done.exit_code == 0, done.output
+    rows = json.loads((tmp_path / "s" / "front.json").read_text())
+    assert [row["number"] for row in rows] == list(range(len(rows)))
+    assert len(rows) in (2, 3)  # both may begin the last one
+
+
+def test_a_training_that_cheaper_ones_have_beaten_is_given_up(tmp_path: Path) -> None:
+    study = Study(f"sqlite:///{tmp_path / 's.db'}", "s", "key")
+    for average, error in ((100.0, 0.5), (120.0, 0.6)):
+        trial = study._study.ask()
+        trial.set_user_attr("price", {"flash": 1, "ram": 1, "average": average, "worst": 1, "stack": None})
+        trial.set_user_attr("curve", [[10, error], [20, error]])
+        study._study.tell(trial, [error, average])
+    from hiss.search import Price
+
+    dear, cheap = Price(1, 1, 200.0, 1, None), Price(1, 1, 110.0, 1, None)
+    assert study._beaten(dear, [(20, 0.7)], 30)
+    assert not study._beaten(dear, [(20, 0.58)], 30)  # not clearly worse
+    assert not study._beaten(cheap, [(20, 0.7)], 30)  # one cheaper candidate is no reason
+    assert not study._beaten(dear, [(5, 0.7)], 30)  # too early to say
+
+
+def test_bad_input_is_named(skin: Path, compiler: str, tmp_path: Path) -> None:
+    none = CliRunner().invoke(command, [str(skin / "skin.h5"), "--target", "force", "-o", str(tmp_path / "s")])
+    assert none.exit_code == 2
+    assert "what is the limit" in none.output
+    (tmp_path / "bad.toml").write_text("low_widht = [4]\n")
+    arguments = [str(skin / "skin.h5"), "--target", "force", "--ram", "1k", "--space", str(tmp_path / "bad.toml")]
+    bad = CliRunner().invoke(command, [*arguments, "-o", str(tmp_path / "s")])
+    assert bad.exit_code == 2
+    assert "low_widht" in bad.output
+    with pytest.raises(ValueError, match="d_state"):
+        Space(d_state=())
+    with pytest.raises(TrainingError, match="nowhere"):
+        Study("nowhere://study", "s", "key")
+
+
+def test_nothing_fits(skin: Path, compiler: str, tmp_path: Path) -> None:
+    arguments = [str(skin / "skin.h5"), *ASKED, "--insn", "100", "--space", str(skin / "space.toml")]
+    done = CliRunner().invoke(command, [*arguments, "-o", str(tmp_path / "s"), "--trials", "2"])
+    assert done.exit_code == 2
+    assert "nothing fits" in done.output
