@@ -1,7 +1,8 @@
 """The data sets that hiss knows: a folder each, with README.md, manifest.toml and a script that makes the recordings.
 
 A set with files to download has a script with `convert(raw: Path, out: Path) -> list[Path]`;
-a simulated one has `simulate(seed: int, minutes: float) -> (recordings, extra)`, as `write_hdf5` takes them.
+a simulated one has `simulate(seed: int, minutes: float) -> (recordings, extra)`, as `write_hdf5` takes them;
+one that `expects` a folder which the user has downloaded has `trials` and `read`, see `hiss.folder_data`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -42,11 +43,14 @@ class Dataset:
     script: Path
     base_url: str = ""
     files: tuple[RawFile, ...] = ()
+    expects: str = ""  # the folder that the user brings, and where it comes from
+    notes: str = ""
+    preset: dict[str, Any] = field(default_factory=dict)  # settings of `hiss train --preset NAME FOLDER`
 
     @property
     def simulated(self) -> bool:
         """True when the recordings are computed, not measured."""
-        return not self.files
+        return not self.files and not self.expects
 
     @property
     def size(self) -> int:

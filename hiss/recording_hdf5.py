@@ -22,6 +22,7 @@ from hiss.errors import RecordingError
 from hiss.files import write_bytes
 from hiss.recording import Channel, Recording, make_channels
 
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 STRUCTURE = ("rate_hz", "x_names", "x_units", "y_names", "y_units", "split", "tared", "t0")
 TARE_TEXT = re.compile(r",?\s*mean of the first ([\d.]+) s removed")
 REMARK = re.compile(r"\s*\([^()]*\)$")
@@ -40,6 +41,25 @@ def read_hdf5(path: str | os.PathLike[str], *, raw: bool = False) -> list[Record
         if isinstance(error, OSError) and not Path(path).is_file():
             raise
         raise RecordingError(f"damaged HDF5 file ({error}); was it cut short?") from error
+
+
+def hdf5_arrays(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """All arrays of numbers in an HDF5 file of any layout, by their paths in it, such as "pose/ekf_ori".
+
+    Raises RecordingError when the file cannot be read or is damaged.
+    """
+    found: dict[str, Any] = {}
+
+    def take(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiub":
+            found[name] = item[()]
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(take)
+    except (OSError, RuntimeError, KeyError) as error:
+        raise RecordingError(f"{path}: cannot be read as HDF5 ({error}); was it cut short?") from error
+    return found
 
 
 def write_hdf5(

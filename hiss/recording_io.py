@@ -9,9 +9,8 @@ from pathlib import Path
 from hiss.errors import RecordingError
 from hiss.recording import Recording, choose_targets
 from hiss.recording_csv import read_csv
-from hiss.recording_hdf5 import read_hdf5
+from hiss.recording_hdf5 import HDF5_SIGNATURE, read_hdf5
 
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 HDF5_SUFFIXES = (".h5", ".hdf5", ".he5")
 
 

@@ -152,7 +152,8 @@ def test_every_data_set_says_what_it_is_and_has_its_script() -> None:
         assert dataset.title
         assert dataset.licence
         assert (dataset.script.parent / "README.md").is_file()
-        assert callable(getattr(catalog.load_script(dataset), "simulate" if dataset.simulated else "convert"))
+        verbs = ("simulate",) if dataset.simulated else ("trials", "read") if dataset.expects else ("convert",)
+        assert all(callable(getattr(catalog.load_script(dataset), verb)) for verb in verbs)
         assert dataset.simulated == ("simulated" in dataset.name)  # never mistaken for a measurement
 
 
