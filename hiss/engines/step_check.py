@@ -52,9 +52,12 @@ class BySteps:
 
 @dataclass(frozen=True)
 class Check:
-    """difference: form -> largest difference of an output, as a share of its largest value;  bound: of what is right: the
-    target's, or what float32 costs this program on these vectors (selftest.py), where that is more
-    steps, estimates: of the vectors;  runtime: name and version."""
+    """What was measured.
+
+    steps, estimates: of the vectors;  runtime: name and version
+    bound: of what is right: the target's, or what float32 costs this program on these vectors, where that is more
+    difference: form -> largest difference of an output, as a share of its largest value
+    """
 
     target: str
     program: str
@@ -97,8 +100,9 @@ def check(model: StepModel) -> Check:
         raise ValueError("a step model that was read from a folder; the check belongs to the export that made it")
     v = vectors(model.reference)
     largest = np.abs(v.y).max(axis=0, initial=0)
-    bound = max(model.bound, float((v.tolerance / largest)[largest > 0].max(initial=0)))
-    largest[largest == 0] = np.finfo(np.float32).tiny
+    moves = largest > 0
+    bound = max(model.bound, float((v.tolerance[moves] / largest[moves]).max(initial=0)))
+    largest[~moves] = np.finfo(np.float32).tiny
     forms: dict[str, Form] = engine.forms(model)
     found = {name: difference(form, v, largest) for name, form in forms.items()}
     return Check(model.target, model.program.digest, engine.runtime(), len(v.q), len(v.y), bound, found)
