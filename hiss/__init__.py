@@ -15,7 +15,7 @@ _HOMES = {
     "PortError FormatError DeviceLostError MismatchError NetworkError MissingExtraError",
     "hiss.recording": "Recording Channel read_recordings write_hdf5 write_csv split align",
     "hiss.dataset": "Scaling",
-    "hiss.models": "S4D Flat Hierarchical ARNet Residual",
+    "hiss.models": "S4D Mamba Flat Hierarchical ARNet Residual",
     "hiss.training": "fit Run TrainOptions",
     "hiss.folding": "fold",
     "hiss.program": "Program Port Stage load_program",
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from hiss.models import ARNet as ARNet
     from hiss.models import Flat as Flat
     from hiss.models import Hierarchical as Hierarchical
+    from hiss.models import Mamba as Mamba
     from hiss.models import Residual as Residual
     from hiss.program import Port as Port
     from hiss.program import Program as Program

@@ -7,10 +7,17 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from hiss.models import S4D, ARNet, Flat, Hierarchical, Residual  # noqa: E402
+from hiss.models import S4D, ARNet, Flat, Hierarchical, Mamba, Residual  # noqa: E402
 from hiss.models.blocks import S4DBlock, linear_rows  # noqa: E402
 from hiss.models.s4d import DISCRETIZATIONS, INITS, S4DKernel, fast_length, initial_modes  # noqa: E402
 from hiss.models.spec import spec_from_json, spec_to_json  # noqa: E402
+from hiss.models.stack import StackSpec  # noqa: E402
+
+FAMILIES: list[StackSpec] = [S4D(6, 2, 8), Mamba(6, 2, 3)]
+
+
+def kind(spec: object) -> str:
+    return type(spec).__name__
 
 
 def seeded(seed: int = 0) -> None:
@@ -66,11 +73,12 @@ def test_every_mode_is_stable() -> None:
             assert kernel.discrete()[0].abs().max() < 1
 
 
+@pytest.mark.parametrize("spec", FAMILIES, ids=kind)
 @pytest.mark.parametrize("steps", [1, 5, 64])
-def test_chunks_of_a_stack_are_short_sequences(steps: int) -> None:
-    """The Toeplitz path, its last-step shortcut and the FFT path are one function."""
+def test_chunks_of_a_stack_are_short_sequences(steps: int, spec: StackSpec) -> None:
+    """Short paths for chunks and for their last step are the path for sequences: one function."""
     seeded()
-    stack = S4D(6, 2, 8).build(4, 3).double().eval()
+    stack = spec.build(4, 3).double().eval()
     x = torch.randn(5, steps, 4, dtype=torch.float64)
     whole = stack(x)
     ends = stack.chunk_ends(x.permute(2, 1, 0))
@@ -97,23 +105,29 @@ def test_gradients_of_the_row_norm_are_right() -> None:
     assert torch.autograd.gradcheck(lambda *a: _RowNorm.apply(*a, 1e-5), inputs)
 
 
-def test_flat_is_read_at_the_last_sample_of_each_period() -> None:
+@pytest.mark.parametrize("spec", FAMILIES, ids=kind)
+def test_flat_is_read_at_the_last_sample_of_each_period(spec: StackSpec) -> None:
     seeded()
-    model = Flat(S4D(6, 2, 8), 5).build(4, 2).double().eval()
+    model = Flat(spec, 5).build(4, 2).double().eval()
     x = torch.randn(3, 23, 4, dtype=torch.float64)
     torch.testing.assert_close(model(x), model.net(x)[:, 4::5][:, :4], rtol=0, atol=1e-12)
 
 
-def test_hierarchical_is_low_per_chunk_then_high_then_head() -> None:
+@pytest.mark.parametrize("spec", FAMILIES, ids=kind)
+def test_hierarchical_is_low_per_chunk_then_high_then_head(spec: StackSpec) -> None:
     seeded()
-    model = Hierarchical(S4D(6, 2, 8), S4D(5, 2, 8), 4).build(3, 2).double().eval()
+    model = Hierarchical(spec, spec, 4).build(3, 2).double().eval()
     x = torch.randn(2, 26, 3, dtype=torch.float64)
     handed = torch.stack([model.low(x[:, 4 * j : 4 * j + 4])[:, -1] for j in range(6)], 1)
     want = model.head(model.high(handed))
     torch.testing.assert_close(model(x), want, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("spec", [Flat(S4D(4, 2, 4), 5), Hierarchical(S4D(4, 1, 4), S4D(4, 1, 4), 5)])
+@pytest.mark.parametrize(
+    "spec",
+    [model for s in FAMILIES for model in (Flat(s, 5), Hierarchical(s, s, 5))],
+    ids=lambda s: kind(s.stacks()[0]),
+)
 def test_the_future_changes_nothing(spec: Flat | Hierarchical) -> None:
     """Causal, and cut at whole chunks: the estimates of a beginning are the beginning of the estimates."""
     seeded()
@@ -157,6 +171,7 @@ def test_dropout_acts_in_training_only() -> None:
         ARNet(lags=5, spacing="all", period=2),
         Residual(ARNet(ages=(0, 3), period=5), Hierarchical(period=5)),
         Residual(ARNet(period=5), None),
+        *(Hierarchical(S4D(), spec) for spec in FAMILIES),
     ],
 )
 def test_specs_survive_json(spec: object) -> None:
@@ -172,6 +187,8 @@ def test_specs_survive_json(spec: object) -> None:
         ({"kind": "Flat", "peroid": 3}, "did you mean 'period'"),
         ({"kind": "Flat", "period": "3"}, "cannot be '3'"),
         ({"kind": "Flat", "period": True}, "cannot be True"),
+        ({"kind": "Flat", "net": {"kind": "Mamba", "d_stat": 3}}, "did you mean 'd_state'"),
+        ({"kind": "Flat", "net": {"kind": "Flat"}}, "Flat.net cannot be"),
         ({"kind": "S4D", "d_model": 10**9}, "d_model"),
         ([1], "unknown kind"),
     ],

@@ -16,7 +16,7 @@ from test_cli import contents, hiss, recording  # noqa: E402
 from hiss.errors import FoldError, TrainingError  # noqa: E402
 from hiss.folding import fold  # noqa: E402
 from hiss.folding.grids import weight_grids  # noqa: E402
-from hiss.models import S4D, ARNet, Flat, Hierarchical, Residual  # noqa: E402
+from hiss.models import S4D, ARNet, Flat, Hierarchical, Mamba, Residual  # noqa: E402
 from hiss.program import integer_sequence, sequence  # noqa: E402
 from hiss.program import ops as o  # noqa: E402
 from hiss.program.constants import constants  # noqa: E402
@@ -33,7 +33,10 @@ MODELS = {
     "hierarchical": Hierarchical(SMALL, SMALL, 5),
     "residual": Residual(ARNet(ages=(0, 1), period=5), Hierarchical(SMALL, SMALL, 5)),
     "flat": Flat(SMALL, 5),
+    "mamba": Hierarchical(Mamba(3, 1, d_state=2, dt_rank=3), Mamba(4, 1, d_state=2, dt_rank=3), 5),
 }
+ON_GRIDS = {"hierarchical": 6, "residual": 6, "flat": 3, "mamba": 2 * 7 + 2}
+"""Affine maps of 8 bits of each."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -92,7 +95,7 @@ def test_what_quantizing_keeps_is_what_training_ended_with(trained, name):
                 frac = (facc[:, None] - made.formats[read]["out"].frac_bits).astype(float)
                 np.testing.assert_allclose(whole[f"weights.{i}"] * np.exp2(-frac), w, rtol=3e-7)
             exact += 1
-    assert exact == (3 if name == "flat" else 6)
+    assert exact == ON_GRIDS[name]
 
 
 def lost(run, teacher, x):

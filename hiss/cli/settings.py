@@ -9,7 +9,12 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from hiss.cli.levels import LEVELS, level
+
+if TYPE_CHECKING:
+    from hiss.models import StackSpec
 
 OPTION_KEYS = {
     "steps": int,
@@ -51,9 +56,10 @@ class Settings:
     seed: int = 0
     device: str = "auto"
     base: bool = True  # the exactly fitted linear part
-    low: str = "32x2"  # d_model x n_layers of the low level
+    low: str = "32x2"  # the low level: [FAMILY:]d_model x n_layers[,KEY=VALUE]...
     high: str = "32x2"
-    d_state: int = 16
+    flat: str = ""  # one stack over every sample instead of two levels
+    d_state: int = 16  # of S4D levels, as init, discretization and dropout
     model: str = "hiss"  # or "arnet": the linear part alone, its lags chosen
     lags: int | None = None  # of an AR-Net; None = 400, fewer for many channels or short recordings
     fit: str = "auto"  # of an AR-Net: auto, exact, sparse
@@ -80,11 +86,15 @@ class Settings:
 
     def spec(self, period: int) -> Any:
         """The model: Residual(ARNet, Hierarchical), or the Hierarchical alone. Raises ValueError."""
-        from hiss.models import ARNet, Hierarchical, Residual
+        from hiss.models import ARNet, Flat, Hierarchical, Residual
 
         if self.model == "arnet":
             return self._arnet(period)
-        model = Hierarchical(self._level("low", self.low), self._level("high", self.high), period)
+        model: Any = (
+            Flat(self._level("flat"), period)
+            if self.flat
+            else Hierarchical(self._level("low"), self._level("high"), period)
+        )
         return Residual(ARNet(period=period), model) if self.base else model
 
     def _arnet(self, period: int) -> Any:
@@ -102,13 +112,9 @@ class Settings:
             hidden=tuple(map(int, widths)),
         )
 
-    def _level(self, name: str, text: str) -> Any:
-        from hiss.models import S4D
-
-        d_model, _, n_layers = text.lower().partition("x")
-        if not (d_model.isdecimal() and n_layers.isdecimal()):
-            raise ValueError(f"{name} is {text!r}; expected d_model x n_layers, such as 32x2")
-        return S4D(int(d_model), int(n_layers), self.d_state, self.init, self.discretization, self.dropout)
+    def _level(self, name: str) -> StackSpec:
+        keys = ("d_state", "init", "discretization", "dropout")
+        return level(name, getattr(self, name), {key: getattr(self, key) for key in keys})
 
     def tare_samples(self) -> int | None:
         """None for auto. Raises ValueError."""
@@ -165,7 +171,8 @@ def option_value(text: str) -> tuple[str, float | str]:
     """KEY=VALUE of --set. Raises ValueError."""
     key, _, value = text.partition("=")
     if key not in OPTION_KEYS:
-        raise ValueError(f"--set: unknown key {key!r}{_nearest(key, OPTION_KEYS)}")
+        known = [*OPTION_KEYS, *(f"{name}.KEY" for name in LEVELS)]
+        raise ValueError(f"--set: unknown key {key!r}{_nearest(key, known)}")
     try:
         return key, OPTION_KEYS[key](value)
     except ValueError:
@@ -185,6 +192,7 @@ KINDS: dict[str, type] = {
     "base": bool,
     "low": str,
     "high": str,
+    "flat": str,
     "d_state": int,
     "model": str,
     "lags": int,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hiss.cli.levels import with_sets
 from hiss.cli.settings import Settings, option_value, read_toml, settings_from, weight_choice
 from hiss.cli.stream import Positive, errors_reported, usage
 from hiss.errors import HissError, TrainingError
@@ -34,9 +35,10 @@ QUANTIZE_AWARE = {"steps": 300, "lr": 5e-4, "ssm_lr": 2e-4, "weight_decay": 0.0,
 @click.option("--period", type=click.IntRange(min=1), help="Samples per estimate. [about 0.1 s]")
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder. [runs/TARGET]")
 @click.option("--tare", help="Samples at the start whose mean is taken off, or auto: as the files are. [auto]")
-@click.option("--low", help="Low level, d_model x layers. [32x2]")
-@click.option("--high", help="High level, d_model x layers. [32x2]")
-@click.option("--d-state", type=int, help="Real states per channel. [16]")
+@click.option("--low", metavar="LEVEL", help="Low level, [FAMILY:]d_model x layers, such as mamba:32x2. [s4d:32x2]")
+@click.option("--high", metavar="LEVEL", help="High level. [s4d:32x2]")
+@click.option("--flat", metavar="LEVEL", help="One stack over every sample instead of the two levels.")
+@click.option("--d-state", type=int, help="Real states per channel of S4D levels. [16]")
 @click.option("--model", type=click.Choice(["hiss", "arnet"]), help="hiss, or arnet: linear in its lags. [hiss]")
 @click.option("--lags", type=click.IntRange(min=1), help="Of arnet: longest lag + 1. [400, fewer for many channels]")
 @click.option("--fit", type=click.Choice(["auto", "exact", "sparse"]), help="Of arnet. [auto: by cross-validation]")
@@ -46,7 +48,7 @@ QUANTIZE_AWARE = {"steps": 300, "lr": 5e-4, "ssm_lr": 2e-4, "weight_decay": 0.0,
 @click.option("--base/--no-base", default=None, help="With or without the exactly fitted linear part. [with]")
 @click.option("--seed", type=click.IntRange(min=0), help="Same seed, same checkpoint. [0]")
 @click.option("--device", help="cpu, cuda, cuda:1, auto. [auto]")
-@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any other key of a config file, as lr=1e-3.")
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Another key, as lr=1e-3 or low.dropout=0.")
 @click.option("--from", "start", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Fine-tune a run.")
 @click.option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Go on with a run.")
 @click.option("--quantize-aware", "aware", is_flag=True, help="With --resume: fine-tune the run for hiss quantize.")
@@ -67,6 +69,7 @@ def command(
     \b
     Example:
       hiss train skin.h5 --target force --rate 20 --period 5 -o runs/skin
+      hiss train skin.h5 --target force --high mamba:32x2 --set high.d_state=8
       hiss train config.toml
       hiss train mine.csv --from runs/skin -o runs/mine
       hiss train yosemite.csv --model arnet --forecast 12
@@ -224,6 +227,7 @@ def _asked(files: tuple[Path, ...], given: dict[str, Any], sets: tuple[str, ...]
     elif files:
         keys["files"] = [str(f) for f in files]
     keys |= given
+    keys, sets = with_sets(keys, sets)
     keys |= dict(usage(option_value, text) for text in sets)
     if isinstance(keys.get("out"), Path):
         keys["out"] = str(keys["out"])

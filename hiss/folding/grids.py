@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from hiss.errors import FoldError
-from hiss.models import FlatModel, HierarchicalModel, S4DStack
+from hiss.models import FlatModel, HierarchicalModel, MambaBlock, S4DBlock, Stack
 from hiss.program import Program
 from hiss.program import ops as o
 
@@ -39,11 +39,29 @@ def weight_grids(module: nn.Module, program: Program, bits: Mapping[str, int]) -
     return {at + name: rows for name, rows in grids.items()}
 
 
-def _stack(name: str, stack: S4DStack, program: Program, bits: Mapping[str, int]) -> Iterator[tuple[str, list[int]]]:
-    """The mixes of a stack, and the taps of those recurrences that became filters."""
+def _stack(name: str, stack: Stack, program: Program, bits: Mapping[str, int]) -> Iterator[tuple[str, list[int]]]:
+    """Every matrix of a stack's blocks, and the taps of what is a filter."""
     filters = {op.out for _, _, op in program.ops() if isinstance(op, o.Fir)}
-    for i in range(len(stack.layers)):
-        value, width = f"{name}.{i}", stack.d_model
-        yield f"{name}.layers.{i}.mix.weight", [bits[f"{value}.mix"]] * width + [bits[f"{value}.gate"]] * width
-        if f"{value}.ssm" in filters:
-            yield f"{name}.layers.{i}.ssm.taps", [bits[f"{value}.ssm"]] * width
+    for i, block in enumerate(stack.layers):
+        for parameter, parts in _rows(block).items():
+            values = [f"{name}.{i}.{value}" for value, count in parts for _ in range(count)]
+            if not parameter.endswith(".taps") or values[0] in filters:
+                yield f"{name}.layers.{i}.{parameter}", [bits[value] for value in values]
+
+
+def _rows(block: nn.Module) -> dict[str, list[tuple[str, int]]]:
+    """Parameter of a block -> the values that its rows make, and how many of them."""
+    match block:
+        case S4DBlock():
+            width = block.mix.in_features
+            return {"mix.weight": [("mix", width), ("gate", width)], "ssm.taps": [("ssm", width)]}
+        case MambaBlock():
+            inner = len(block.d)
+            return {
+                "w_in.weight": [("v", inner), ("gate", inner)],
+                "w_x.weight": list(zip("sbc", block.sizes, strict=True)),
+                "w_delta.weight": [("step", inner)],
+                "w_out.weight": [("mix", block.w_out.out_features)],
+                "conv.taps": [("conv", inner)],
+            }
+    raise FoldError(f"{type(block).__name__}: its weights cannot be trained on a grid")

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hiss.folding.expressions import Builder, Expression, value
+from hiss.folding.expressions import Array, Builder, Expression, value
 from hiss.models import S4DBlock, S4DKernel, S4DStack
 from hiss.program import ops as o
-
-Array = NDArray[np.float64]
 
 
 def array(tensor: Tensor) -> Array:
@@ -64,22 +61,9 @@ def s4d_block(b: Builder, name: str, block: S4DBlock, x: str, restart: bool) -> 
     return b.add(o.Add(f"{name}.out", (x, gated), (1, 1)))
 
 
-def s4d_stack(b: Builder, name: str, stack: S4DStack, x: Expression, restart: bool) -> Expression:
-    """embed, blocks, decode; the decode is not yet written down."""
-    if stack.embed is not None:
-        x = linear(stack.embed, x)
-    h = _named(x) or b.affine(f"{name}.embed", x)
+def s4d_blocks(b: Builder, name: str, stack: S4DStack, h: str, restart: bool) -> str:
+    """All blocks."""
     for i, block in enumerate(stack.layers):
         assert isinstance(block, S4DBlock)
         h = s4d_block(b, f"{name}.{i}", block, h, restart)
-    y = value(h, stack.d_model)
-    return y if stack.decode is None else linear(stack.decode, y)
-
-
-def _named(x: Expression) -> str | None:
-    """The value that an expression is, when it is one as it stands."""
-    if len(x.terms) == 1 and not np.any(x.bias):
-        [(name, weight)] = x.terms.items()
-        if weight.shape[0] == weight.shape[1] and np.array_equal(weight, np.eye(len(weight))):
-            return name
-    return None
+    return h

@@ -18,6 +18,7 @@ from hiss.errors import FoldError
 from hiss.folding import layers
 from hiss.folding.arnet import arnet_stages, read_taps
 from hiss.folding.expressions import Builder, Expression, stacked, value
+from hiss.folding.stacks import fold_stack
 from hiss.models import ARNetModel, FlatModel, HierarchicalModel, ResidualModel
 from hiss.program import Port, Program, Stage, passes
 from hiss.program import ops as o
@@ -122,13 +123,13 @@ def _model(module: nn.Module, front: Front) -> tuple[Stage, ...]:
         scaled, count = front.lag_scale, front.scaling.n_channels
         return arnet_stages(front.builder, module, scaled, count, lambda y: _denormalized(front, y))
     if isinstance(module, FlatModel):
-        y = layers.s4d_stack(front.builder, "net", module.net, front.inputs, restart=False)
+        y = fold_stack(front.builder, "net", module.net, front.inputs, restart=False)
         return (_one_stage(front, module.period, _denormalized(front, y), base),)
     if isinstance(module, HierarchicalModel):
         return _hierarchical(front, module, base)
     raise FoldError(
         f"{type(module).__name__} cannot be folded: it has no fixed recurrent update equations that hiss knows. "
-        "Foldable: ARNet, S4D flat or hierarchical, Residual of them"
+        "Foldable: ARNet, Flat, Hierarchical, Residual of them"
     )
 
 
@@ -141,10 +142,10 @@ def _one_stage(front: Front, period: int, y: Expression, base: ARNetModel | None
 
 
 def _hierarchical(front: Front, module: HierarchicalModel, base: ARNetModel | None) -> tuple[Stage, ...]:
-    low = layers.s4d_stack(front.builder, "low", module.low, front.inputs, restart=True)
+    low = fold_stack(front.builder, "low", module.low, front.inputs, restart=True)
     hands = [front.builder.affine("low.out", low)]
     high = Builder()
-    top = layers.s4d_stack(high, "high", module.high, value(hands[0], module.high.d_model), restart=False)
+    top = fold_stack(high, "high", module.high, value(hands[0], module.high.d_model), restart=False)
     out = high.affine("y" if base is None else "correction", _denormalized(front, layers.linear(module.head, top)))
     if base is not None:
         hands.append(front.builder.affine("base", _base(front, base)))

@@ -4,8 +4,10 @@ from hiss.models.arnet import ARNet, ARNetModel
 from hiss.models.blocks import S4D, S4DBlock, S4DStack
 from hiss.models.flat import Flat, FlatModel
 from hiss.models.hierarchical import Hierarchical, HierarchicalModel
+from hiss.models.mamba import Mamba, MambaBlock, MambaStack
 from hiss.models.residual import Residual, ResidualModel
 from hiss.models.s4d import S4DKernel
+from hiss.models.stack import Stack, StackSpec
 
 __all__ = [
     "S4D",
@@ -15,9 +17,14 @@ __all__ = [
     "FlatModel",
     "Hierarchical",
     "HierarchicalModel",
+    "Mamba",
+    "MambaBlock",
+    "MambaStack",
     "Residual",
     "ResidualModel",
     "S4DBlock",
     "S4DKernel",
     "S4DStack",
+    "Stack",
+    "StackSpec",
 ]

@@ -16,18 +16,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hiss.models.s4d import DISCRETIZATIONS, INITS, S4DKernel
+from hiss.models.stack import Stack, StackSpec, linear_rows
 
 
 @dataclass(frozen=True)
-class S4D:
+class S4D(StackSpec):
     """A stack of S4D blocks.
 
     d_state counts real states per channel (d_state / 2 complex modes); init: lin, inv or legs; discretization: zoh or
     bilinear; dt_min, dt_max: range of the initial step sizes, log-uniform.
     """
 
-    d_model: int = 32
-    n_layers: int = 2
     d_state: int = 16
     init: str = "lin"
     discretization: str = "zoh"
@@ -36,23 +35,23 @@ class S4D:
     dt_max: float = 1e-1
 
     def __post_init__(self) -> None:
-        for name, most in (("d_model", 8192), ("n_layers", 256), ("d_state", 1024)):
-            if not 1 <= getattr(self, name) <= most:
-                raise ValueError(f"{name} must be in 1 .. {most}; got {getattr(self, name)}")
+        self.check_sizes(d_state=1024)
         if self.d_state % 2:
             raise ValueError(f"d_state must be even (conjugate pairs); got {self.d_state}")
         if self.init not in INITS:
             raise ValueError(f"init is {self.init!r}; known: {', '.join(INITS)}")
         if self.discretization not in DISCRETIZATIONS:
             raise ValueError(f"discretization is {self.discretization!r}; known: {', '.join(DISCRETIZATIONS)}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be in 0 .. 1; got {self.dropout}")
-        if not 0 < self.dt_min <= self.dt_max:
-            raise ValueError(f"dt_min and dt_max must be positive and in order; got {self.dt_min} and {self.dt_max}")
+        self.check_steps()
 
     def build(self, n_in: int | None = None, n_out: int | None = None) -> S4DStack:
         """The module; None leaves the embed or the decode away."""
         return S4DStack(self, n_in, n_out)
+
+    @property
+    def least_weights(self) -> int:
+        """Of the mixes, and of A and C."""
+        return self.n_layers * (2 * self.d_model**2 + 2 * self.d_model * self.d_state)
 
 
 class S4DBlock(nn.Module):
@@ -90,51 +89,29 @@ class S4DBlock(nn.Module):
         return x + F.dropout(y, self.dropout, self.training)
 
 
-class S4DStack(nn.Module):
+class S4DStack(Stack):
     """embed, blocks, decode."""
 
-    def __init__(self, spec: S4D, n_in: int | None, n_out: int | None):
-        super().__init__()
-        self.spec = spec
-        self.embed = None if n_in is None else nn.Linear(n_in, spec.d_model)
+    def assemble(self, spec: S4D) -> None:
+        """One block a layer."""
         self.layers = nn.ModuleList(S4DBlock(spec) for _ in range(spec.n_layers))
-        self.decode = None if n_out is None else nn.Linear(spec.d_model, n_out)
 
-    @property
-    def d_model(self) -> int:
-        """Channels of the blocks."""
-        return self.spec.d_model
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, n_in) -> (B, T, n_out), from zero state."""
-        return self.rows(x.permute(2, 0, 1)).permute(1, 2, 0)
-
-    def rows(self, x: Tensor, read: slice = slice(None)) -> Tensor:
-        """The same channel-first: (n_in, B, T) -> (n_out, B, T), or only the steps `read`."""
-        h = x if self.embed is None else linear_rows(self.embed, x)
+    def between(self, h: Tensor, read: slice) -> Tensor:
+        """(d_model, B, T) -> (d_model, B, R)."""
         *first, last = self._blocks()
         for block in first:
             h = block.sequence(h)
-        h = last.sequence(h, read)
-        return h if self.decode is None else linear_rows(self.decode, h)
+        return last.sequence(h, read)
 
-    def chunk_ends(self, x: Tensor) -> Tensor:
-        """n chunks of k steps, (n_in, k, n) -> (n_out, n): the last step of each, every chunk from zero state."""
-        h = x if self.embed is None else linear_rows(self.embed, x)
+    def ends(self, h: Tensor) -> Tensor:
+        """(d_model, k, n) -> (d_model, n)."""
         *first, last = self._blocks()
         for block in first:
             h = block.chunk(h)
-        h = last.chunk_end(h)
-        return (h if self.decode is None else linear_rows(self.decode, h))[:, 0]
+        return last.chunk_end(h)[:, 0]
 
     def _blocks(self) -> list[S4DBlock]:
         return [cast(S4DBlock, block) for block in self.layers]
-
-
-def linear_rows(layer: nn.Linear, x: Tensor) -> Tensor:
-    """W x + b along the first axis: x (n_in, ...) -> (n_out, ...)."""
-    flat = x.reshape(x.shape[0], -1)
-    return torch.addmm(layer.bias[:, None], layer.weight, flat).view(-1, *x.shape[1:])
 
 
 class _RowNorm(torch.autograd.Function):

@@ -7,20 +7,21 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from hiss.models.blocks import S4D
+from hiss.models.stack import StackSpec
 
 
 @dataclass(frozen=True)
 class Flat:
     """One stack, an estimate every `period` samples."""
 
-    net: S4D = field(default_factory=S4D)
+    net: StackSpec = field(default_factory=S4D)
     period: int = 1
 
     def __post_init__(self) -> None:
         if self.period < 1:
             raise ValueError(f"period must be at least 1 sample; got {self.period}")
 
-    def stacks(self) -> list[S4D]:
+    def stacks(self) -> list[StackSpec]:
         """The stacks it is made of."""
         return [self.net]
 

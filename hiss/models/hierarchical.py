@@ -9,22 +9,23 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from hiss.models.blocks import S4D, linear_rows
+from hiss.models.blocks import S4D
+from hiss.models.stack import StackSpec, linear_rows
 
 
 @dataclass(frozen=True)
 class Hierarchical:
     """low restarts on every chunk of `period` samples; its last step feeds high."""
 
-    low: S4D = field(default_factory=S4D)
-    high: S4D = field(default_factory=S4D)
+    low: StackSpec = field(default_factory=S4D)
+    high: StackSpec = field(default_factory=S4D)
     period: int = 10
 
     def __post_init__(self) -> None:
         if self.period < 1:
             raise ValueError(f"period must be at least 1 sample; got {self.period}")
 
-    def stacks(self) -> list[S4D]:
+    def stacks(self) -> list[StackSpec]:
         """The stacks it is made of."""
         return [self.low, self.high]
 

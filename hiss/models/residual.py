@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from hiss.models.arnet import ARNet, ARNetModel
-from hiss.models.blocks import S4D
 from hiss.models.flat import Flat, FlatModel
 from hiss.models.hierarchical import Hierarchical, HierarchicalModel
+from hiss.models.stack import StackSpec
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Residual:
         assert part is not None
         return part.period
 
-    def stacks(self) -> list[S4D]:
+    def stacks(self) -> list[StackSpec]:
         """The stacks it is made of."""
         return self.correction.stacks() if self.correction else []
 

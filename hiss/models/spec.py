@@ -12,10 +12,14 @@ from hiss.models.arnet import ARNet
 from hiss.models.blocks import S4D
 from hiss.models.flat import Flat
 from hiss.models.hierarchical import Hierarchical
+from hiss.models.mamba import Mamba
 from hiss.models.residual import Residual
+from hiss.models.stack import StackSpec
 
 Spec = Hierarchical | Flat | ARNet | Residual
-KINDS: dict[str, Any] = {kind.__name__: kind for kind in (S4D, Flat, Hierarchical, ARNet, Residual)}
+FAMILIES: dict[str, type[StackSpec]] = {kind.__name__: kind for kind in (S4D, Mamba)}
+"""What may stand flat, as low and as high level."""
+KINDS: dict[str, Any] = {**FAMILIES, **{kind.__name__: kind for kind in (Flat, Hierarchical, ARNet, Residual)}}
 
 
 def spec_to_json(spec: Any) -> dict[str, Any]:
@@ -64,6 +68,8 @@ def _fitting(name: str, value: Any, hint: Any) -> Any:
         if typing.get_origin(choice) is tuple and isinstance(value, list | tuple):
             item = typing.get_args(choice)[0]
             return tuple(_fitting(name, v, item) for v in value)
+        if choice is StackSpec and isinstance(value, dict) and value.get("kind") in FAMILIES:
+            return spec_from_json(value)
         if choice in KINDS.values() and isinstance(value, dict) and value.get("kind") == choice.__name__:
             return spec_from_json(value)
         if choice is float and isinstance(value, int | float) and not isinstance(value, bool):

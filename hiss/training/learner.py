@@ -23,6 +23,8 @@ from hiss.training.grids import settled
 from hiss.training.options import TrainOptions
 
 Tensors = dict[str, Any]
+SLOW = ("log_dt", "log_a_real", "a_imag", "log_a")
+"""dt and A of a recurrence: not decayed, and with a learning rate of their own."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ def _groups(network: nn.Module, options: TrainOptions) -> list[dict[str, Any]]:
     slow, plain, decayed = [], [], []
     for name, parameter in network.named_parameters():
         leaf = name.rsplit(".", 1)[-1]
-        if leaf in ("log_dt", "log_a_real", "a_imag"):
+        if leaf in SLOW:
             slow.append(parameter)
         elif parameter.ndim < 2 or leaf == "c":
             plain.append(parameter)

@@ -25,7 +25,6 @@ from hiss.dataset import Scaling
 from hiss.errors import ProgramError
 from hiss.files import write_together
 from hiss.models.arnet import ARNet
-from hiss.models.blocks import S4D
 from hiss.models.residual import Residual
 from hiss.models.spec import spec_from_json, spec_to_json
 from hiss.program.storage import pack_tensors, read, unpack_tensors
@@ -128,7 +127,7 @@ def _assembled(header: dict[str, Any], arrays: dict[str, Any]) -> Run:
 def _check_size(spec: Any, total: int) -> None:
     """A header may not ask for more memory than its file can fill."""
     stacks = spec.stacks() if hasattr(spec, "stacks") else []
-    need = sum(s.n_layers * (2 * s.d_model**2 + 2 * s.d_model * s.d_state) for s in stacks if isinstance(s, S4D))
+    need = sum(stack.least_weights for stack in stacks)
     if need > total:
         raise ValueError(f"the model needs more than {need} weights, the file has {total}")
 
