@@ -5,6 +5,7 @@ y, estimate: (n, D);  valid: (n,).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,3 +30,13 @@ def r2(y: Floats, estimate: Floats) -> NDArray[np.float64]:
 def nmse(y: Floats, estimate: Floats, train_std: Floats) -> float:
     """Mean over outputs of MSE / variance of the training target."""
     return float(((rmse(y, estimate) / train_std) ** 2).mean())
+
+
+def cumulative(y: Floats, estimate: Floats, valid: NDArray[np.bool_], starts: Sequence[int]) -> NDArray[np.float64]:
+    """(n,) how far off the sum of all estimates since the start is: the norm over outputs of the summed errors.
+
+    starts: where recordings begin. What is not valid adds nothing. For displacements it is the error of the position.
+    """
+    error = np.where(valid[:, None], estimate.astype(np.float64) - y, 0.0)
+    pieces = np.split(error, list(starts)[1:])
+    return np.asarray(np.linalg.norm(np.concatenate([piece.cumsum(0) for piece in pieces]), axis=1))

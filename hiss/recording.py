@@ -151,9 +151,12 @@ def choose_targets(recording: Recording, targets: str | Sequence[str]) -> Record
     """The recording with y = the columns that `targets` names (names or patterns such as vel_*), taken from x or y.
 
     NAME+K, where no column is called so, is what NAME will be K samples later; NAME itself stays among the channels.
+    d0.2(NAME) is its change over the last 0.2 s, v0.2(NAME) the same per second: see `hiss.changes`.
     Order: as the patterns ask, then as in the recording. Raises RecordingError for a name that no column has.
     """
-    patterns = [targets] if isinstance(targets, str) else list(targets)
+    from hiss.changes import with_changes
+
+    recording, patterns = with_changes(recording, [targets] if isinstance(targets, str) else list(targets))
     recording = with_future(recording, patterns)
     columns = [*recording.targets, *recording.channels]
     names = [column.name for column in columns]

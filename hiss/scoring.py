@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hiss.errors import MismatchError, RecordingError
-from hiss.metrics import nmse, r2, rmse
+from hiss.metrics import cumulative, nmse, r2, rmse
 from hiss.program import Program, interpreter, sequence
 from hiss.recording import Recording, check_channels, choose_inputs, choose_targets
 
@@ -31,6 +31,7 @@ class Scored:
     y: Floats  # (n, D)
     estimate: Floats  # (n, D)
     valid: NDArray[np.bool_]  # (n,)
+    starts: tuple[int, ...] = (0,)  # where recordings begin
 
     def rmse(self) -> NDArray[np.float64]:
         """(D,) in the units of the targets."""
@@ -39,6 +40,10 @@ class Scored:
     def r2(self) -> NDArray[np.float64]:
         """(D,) share of variance explained."""
         return r2(self.y[self.valid], self.estimate[self.valid])
+
+    def position_error(self) -> float:
+        """Mean over all valid points of how far off the summed estimates are, in the unit of the targets."""
+        return float(cumulative(self.y, self.estimate, self.valid, self.starts)[self.valid].mean())
 
     def nmse(self, train_std: Floats) -> float:
         """Mean over outputs of MSE / variance of the training target."""
@@ -121,4 +126,5 @@ def _pooled(pieces: Seq[tuple[Recording, Floats, NDArray[np.bool_], Floats]]) ->
     # what a spread program would say of the last chunks has not come out yet
     out = [(y[: len(e)], valid[: len(e)], e) for _, y, valid, e in pieces]
     ys, valids, estimates = zip(*out, strict=True)
-    return Scored(np.concatenate(times), np.concatenate(ys), np.concatenate(estimates), np.concatenate(valids))
+    starts = tuple(np.cumsum([0, *map(len, ys[:-1])]).tolist())
+    return Scored(np.concatenate(times), np.concatenate(ys), np.concatenate(estimates), np.concatenate(valids), starts)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hiss.changes import change_of
 from hiss.cli.stream import errors_reported, usage
 from hiss.errors import MismatchError, MissingExtraError, RecordingError
 
@@ -71,7 +72,8 @@ def command(
     recordings from fresh state, or windows. Files of --data without test recordings are scored wholly. A plot per
     output goes into RUN.
     JSON: {"outputs": {NAME: {"rmse", "r2", "unit"}}, "nmse", "lookahead_s", "split", "arithmetic", "data", "seed"};
-    nmse = mean over outputs of MSE / variance of the training target.
+    nmse = mean over outputs of MSE / variance of the training target; where targets are changes, such as d0.2(px), also
+    "position_error": how far their sum is off.
     Exit codes: 0 done, 2 usage, a file that cannot be read or is gone, 5 other channels, 7 not written.
     """
     with errors_reported():
@@ -160,9 +162,21 @@ def _result(run: Run, scored: Scored, split: str) -> dict[str, Any]:
     return {
         "outputs": outputs,
         "nmse": scored.nmse(run.scaling.y_std),
+        **_motion(run, scored),
         "lookahead_s": run.lookahead_s,
         "split": split,
     }
+
+
+def _motion(run: Run, scored: Scored) -> dict[str, Any]:
+    """What the summed estimates are off by, where all outputs are changes since the estimate before."""
+    changes = [change_of(target.name) for target in run.targets]
+    step_s = run.period / run.rate_hz
+    if not all(c is not None and abs(c[1] - step_s) < 1e-6 * step_s for c in changes):
+        return {}
+    per_s = all(c is not None and c[0] == "v" for c in changes)
+    unit = run.targets[0].unit.removesuffix("/s") if per_s else run.targets[0].unit
+    return {"position_error": {"mean": scored.position_error() * (step_s if per_s else 1.0), "unit": unit}}
 
 
 def _table(result: dict[str, Any]) -> str:
@@ -171,6 +185,11 @@ def _table(result: dict[str, Any]) -> str:
         lines.append(f"{name:16} {row['rmse']:10.4g} {row['unit']:8} {row['r2']:8.4f}")
     how = f"look-ahead {result['lookahead_s']:g} s, split {result['split']}, {result['arithmetic']}"
     lines.append(f"nmse {result['nmse']:.5f}, {how}")
+    if "position_error" in result:
+        off = result["position_error"]
+        lines.append(
+            f"position, summed since the start of each recording: off by {off['mean']:.4g} {off['unit']} on average"
+        )
     return "\n".join(lines)
 
 

@@ -16,6 +16,8 @@ from hiss.cli.levels import LEVELS, level
 if TYPE_CHECKING:
     from hiss.models import StackSpec
 
+from hiss.changes import KINDS as KINDS_OF_CHANGE
+
 OPTION_KEYS = {
     "steps": int,
     "epoch_steps": int,
@@ -65,6 +67,7 @@ class Settings:
     fit: str = "auto"  # of an AR-Net: auto, exact, sparse
     own: int = 0  # estimates that an AR-Net reads back
     hidden: str = ""  # widths of an AR-Net's hidden layers, such as 16x8
+    change: str = ""  # displacement or velocity: of the targets, from one estimate to the next
     forecast: int = 0  # samples ahead: the targets become TARGET+1 .. TARGET+N
     init: str = "lin"
     discretization: str = "zoh"
@@ -79,6 +82,8 @@ class Settings:
             raise ValueError(f"period is {self.period}; expected at least 1 sample per estimate")
         if self.model not in ("hiss", "arnet"):
             raise ValueError(f"model is {self.model!r}; known: hiss, arnet")
+        if self.change not in ("", *KINDS_OF_CHANGE):
+            raise ValueError(f"change is {self.change!r}; known: {', '.join(KINDS_OF_CHANGE)}")
         if self.forecast < 0 or (self.lags is not None and self.lags < 1):
             raise ValueError("forecast must be 0 or more samples, lags at least 1")
         if self.seed < 0:
@@ -199,6 +204,7 @@ KINDS: dict[str, type] = {
     "fit": str,
     "own": int,
     "hidden": str,
+    "change": str,
     "forecast": int,
     "init": str,
     "discretization": str,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hiss.changes import KINDS, change_names
 from hiss.cli.levels import with_sets
 from hiss.cli.settings import Settings, option_value, read_toml, settings_from, weight_choice
 from hiss.cli.stream import Positive, errors_reported, usage
@@ -44,6 +45,7 @@ QUANTIZE_AWARE = {"steps": 300, "lr": 5e-4, "ssm_lr": 2e-4, "weight_decay": 0.0,
 @click.option("--fit", type=click.Choice(["auto", "exact", "sparse"]), help="Of arnet. [auto: by cross-validation]")
 @click.option("--own", type=click.IntRange(min=0), help="Of arnet: past estimates that it reads back. [0]")
 @click.option("--hidden", help="Of arnet: hidden layers, such as 16x8. [none: linear]")
+@click.option("--change", type=click.Choice(list(KINDS)), help="Estimate how --target, a position, moved since before.")
 @click.option("--forecast", type=click.IntRange(min=1), metavar="N", help="Estimate --target 1 to N samples later.")
 @click.option("--base/--no-base", default=None, help="With or without the exactly fitted linear part. [with]")
 @click.option("--seed", type=click.IntRange(min=0), help="Same seed, same checkpoint. [0]")
@@ -300,7 +302,11 @@ def _settled(settings: Settings, train: list[Recording], source: Run | None) -> 
     if settings.forecast:
         name = settings.target[0].rpartition("+")[0]
     out = settings.out or str(Path("runs") / "".join(c if c.isalnum() or c in "-_." else "_" for c in name))
-    return dataclasses.replace(settings, rate=rate, period=settings.period or max(1, round(rate / 10)), out=out)
+    period = settings.period or max(1, round(rate / 10))
+    if settings.change:
+        targets = change_names(settings.change, settings.target, period / rate)
+        settings = dataclasses.replace(settings, target=targets, change="")
+    return dataclasses.replace(settings, rate=rate, period=period, out=out)
 
 
 def _period(settings: Settings) -> int | None:
