@@ -196,12 +196,14 @@ def sequences(recordings: Iterable[Recording], scaling: Scaling) -> list[Sequenc
 class Batch:
     """Windows: x (B, W, F), y (B, W / k, D), valid (B, W / k), read at the last sample of each chunk.
 
-    shift (B, C): what another tare would take off the channels. disturbed (B, W, F): x of other gains, offsets, noise.
+    which (B,): the sequence that each is from. shift (B, C): what another tare would take off the channels.
+    disturbed (B, W, F): x of other gains, offsets, noise.
     """
 
     x: F32
     y: F32
     valid: Bools
+    which: NDArray[np.int64]
     shift: F32 | None = None
     disturbed: F32 | None = None
 
@@ -214,6 +216,11 @@ class Batch:
         x = x.copy()
         x[:, :, : self.shift.shape[1]] -= self.shift[:, None]
         return x
+
+    def rows(self, chosen: NDArray[np.int64]) -> Batch:
+        """These windows alone."""
+        shift, disturbed = (None if a is None else a[chosen] for a in (self.shift, self.disturbed))
+        return Batch(self.x[chosen], self.y[chosen], self.valid[chosen], self.which[chosen], shift, disturbed)
 
 
 REST = 0.02
@@ -305,7 +312,7 @@ class Windows:
         x = np.stack(xs)
         if self.resting is not None:
             x[:, 0, len(self.resting) :] = self.resting
-        return Batch(x, np.stack(ys), np.stack(valids))
+        return Batch(x, np.stack(ys), np.stack(valids), np.array([which for which, _ in places]))
 
 
 def window_length(recordings: Seq[Recording], wanted: int, rate_hz: float, period: int) -> int:

@@ -126,6 +126,7 @@ def _aware(
 def _train(settings: Settings, start: Path | None, resume: Path | None, as_json: bool) -> None:
     from hiss.recording import read_recordings, split
     from hiss.training import Run, fit
+    from hiss.training.group import rank_of_environment
 
     source = Run.load(start) if start else None
     if settings.forecast:
@@ -135,7 +136,9 @@ def _train(settings: Settings, start: Path | None, resume: Path | None, as_json:
     train = split(recordings)[0]
     settings = _settled(settings, train, source)
     out = Path(settings.out or "run")
-    _print(settings, train)
+    first = rank_of_environment() == 0  # of several processes one speaks and writes
+    if first:
+        _print(settings, train)
     began = time.perf_counter()
     about: dict[str, Any] = {"settings": _all_keys(settings), "files": _fingerprints(settings.files)}
     if start:
@@ -145,7 +148,8 @@ def _train(settings: Settings, start: Path | None, resume: Path | None, as_json:
     if tare is not None and start is None and any(r.tared for r in train):
         click.echo("note: --tare changes nothing, as the recordings are tared already", err=True)
     grids = _grids(source, settings.quantize_aware) if source and settings.quantize_aware else None
-    check_folder(out)  # before an hour of training, not after it
+    if first:
+        check_folder(out)  # before an hour of training, not after it
     before = _checkpoint(out)
     try:
         run = fit(
@@ -169,6 +173,8 @@ def _train(settings: Settings, start: Path | None, resume: Path | None, as_json:
         kept = f"go on with: hiss train --resume {out}" if _checkpoint(out) != before else "no checkpoint was made yet"
         click.echo(f"interrupted; {kept}", err=True)
         raise SystemExit(130) from None
+    if not first:
+        return
     _report(run, out, time.perf_counter() - began, as_json)
     if settings.model == "arnet":
         _reading(run, train, out)

@@ -38,6 +38,7 @@ from hiss.models.residual import Residual, ResidualModel
 from hiss.recording import Recording, check_channels, choose_inputs, choose_targets
 from hiss.training.base import fit_base, honest_shift, mean_square
 from hiss.training.grids import Grids, attach
+from hiss.training.group import Group, joined, own_device, rank_of_environment
 from hiss.training.lags import fit_lags, intervals
 from hiss.training.learner import Frame, Learner
 from hiss.training.loop import Progress, run_loop
@@ -101,7 +102,7 @@ def fit(
     if grids and isinstance(getattr(start.module, "correction", start.module), ARNetModel | None):  # type: ignore[union-attr]
         raise TrainingError("the run is linear in its samples: its weights are int16 always, there is nothing to tune")
     options = options or TrainOptions()
-    say: Say = Progress(progress).say
+    say: Say = Progress(progress and rank_of_environment() == 0).say
     inputs = list(inputs if start is None else start.provenance.get("inputs", ()))
     if rate_hz is not None:  # before targets are chosen: NAME+K counts samples at this rate
         train, val = ([r.resampled(rate_hz) for r in rs] for rs in (train, val or ()))
@@ -126,7 +127,8 @@ def fit(
         provenance=_provenance(recordings, held, options, seed, start) | {"inputs": inputs} | _bits_of(grids) | ahead,
         about=about or {},
     )
-    with torch.random.fork_rng():
+    where = _device(own_device(device))
+    with torch.random.fork_rng(), joined(where) as group:
         torch.manual_seed(seed)
         return _fitted(
             run,
@@ -134,13 +136,14 @@ def fit(
             options,
             Path(out) if out else None,
             seed,
-            _device(device),
-            progress,
+            where,
+            progress and group.first,
             resume,
             start,
             grids,
             say,
             watch,
+            group,
         )
 
 
@@ -157,22 +160,27 @@ def _fitted(
     grids: Grids | None,
     say: Say,
     watch: Watch | None,
+    group: Group,
 ) -> Run:
+    writes = out if group.first else None
     kept = start.module if start else None
     base, strength = _base(run, data, options, kept, say) if not grids else (getattr(kept, "base", None), np.inf)
     spec = run.spec
     if isinstance(spec, ARNet) and spec.hidden:
         base, options = None, dataclasses.replace(options, whiten=0.0)  # its first layer reads lags, not columns
     elif isinstance(spec, ARNet) or (isinstance(spec, Residual) and spec.correction is None):
-        return _finished(run, base, None, out)
+        return _finished(run, base, None, writes)
     options = options.settled(base is not None)
     if grids:
         learner = _imitator(data, base, options, device, kept, grids)
     else:
         learner = _learner(run, data, base, options, device, kept)
 
+    learner.group = group
+    group.begin(seed, learner.network.parameters())
+
     def save() -> None:
-        _finished(run, base, learner.plain_network(), out)
+        _finished(run, base, learner.plain_network(), writes)
 
     def watched(step: int, error: float) -> None:
         if watch is not None:
@@ -181,14 +189,14 @@ def _fitted(
     drawn = _honest(data, base, strength, options)
     best = run_loop(learner, drawn, data.val, seed, out, progress, resume, save, watched)
     if base is None:
-        return _finished(run, None, best, out)
+        return _finished(run, None, best, writes)
     alone = mean_square(base, data.val)
     both = mean_square(ResidualModel(run.spec, base, best), data.val)  # type: ignore[arg-type]
     if both > alone * (1 - options.min_gain) ** 2 and not grids:
         say(f"the correction is dropped: with it the validation error is {both**0.5:.4f}, without {alone**0.5:.4f}")
         run.spec = Residual(base=base.spec, correction=None)
-        return _finished(run, base, None, out)
-    return _finished(run, base, best, out)
+        return _finished(run, base, None, writes)
+    return _finished(run, base, best, writes)
 
 
 def _base(

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from hiss.dataset import Batch
 from hiss.errors import TrainingError
 from hiss.training.grids import settled
+from hiss.training.group import Group
 from hiss.training.options import TrainOptions
 
 Tensors = dict[str, Any]
@@ -45,6 +46,7 @@ class Learner:
 
     def __init__(self, network: nn.Module, frame: Frame, options: TrainOptions, device: torch.device):
         self.options, self.device = options, device
+        self.group = Group()  # alone, unless it is set
         self.teacher = None if frame.teacher is None else frame.teacher.to(device).eval()
         self.network = network.to(device).train(self.teacher is None)  # who imitates has no use for dropout
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
@@ -60,15 +62,22 @@ class Learner:
         factor = schedule(self.step, self.options)
         for group, peak in zip(self.optimiser.param_groups, self.peaks, strict=True):
             group["lr"] = peak * factor
+        points = int(batch.valid.sum()) * batch.y.shape[-1]  # of all processes
+        loss = self._loss(self.group.own(batch)) / max(1, points)
+        if points:
+            self._descend(loss)
+        self.step += 1
+        return self.group.total(float(loss.detach())) if points else math.nan
+
+    def _loss(self, batch: Batch) -> Tensor:
+        """Sum of squared errors over the valid points, in units of `scale`."""
         x, y, valid = (torch.from_numpy(a).to(self.device) for a in (batch.x, batch.y, batch.valid))
+        if not valid.any():
+            return torch.zeros((), device=self.device)
         seen = batch.shown
         shown = x if seen is batch.x else torch.from_numpy(seen).to(self.device)
         wanted = self._wanted(x, y, shown)
-        loss = ((self.network(self._columns(shown)) - wanted) ** 2)[valid].mean() if valid.any() else None
-        if loss is not None:
-            self._descend(loss)
-        self.step += 1
-        return math.nan if loss is None else float(loss.detach())
+        return ((self.network(self._columns(shown)) - wanted) ** 2)[valid].sum()
 
     @torch.no_grad()
     def _wanted(self, x: Tensor, y: Tensor, shown: Tensor) -> Tensor:
@@ -86,7 +95,9 @@ class Learner:
                 f"(now {self.options.lr:g}), or look for wild samples in the recordings"
             )
         self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
+        self.group.add_gradients(self.network)
         nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip)
         self.optimiser.step()
         keep = min(self.options.ema, (1 + self.step) / (10 + self.step))  # a young average forgets faster

@@ -27,6 +27,7 @@ from hiss.dataset import Batch, Windows
 from hiss.errors import TrainingError
 from hiss.files import write_together
 from hiss.program.storage import pack_tensors, read, unpack_tensors
+from hiss.training.group import Group
 from hiss.training.learner import Learner
 from hiss.training.run import LAST, LOG
 
@@ -88,6 +89,7 @@ def run_loop(
     best = learner.plain_network()
     if resume:
         best = _restore(learner, book, rng, best, out)
+        learner.group.own_masks(seed + learner.step)
     shown = Progress(progress)
     if progress and learner.step == 0:
         shown.say(f"about {_forecast_s(learner, windows, val, seed) / 60:.1f} minutes to train at most")
@@ -97,7 +99,7 @@ def run_loop(
             better = _epoch(learner, windows, val, rng, book, bar)
             if better:
                 best = learner.plain_network()
-            if out:
+            if out and learner.group.first:
                 if better:
                     save_best()
                 _checkpoint(learner, book, rng, best, out)
@@ -114,7 +116,7 @@ def _epoch(learner: Learner, windows: Windows, val: Batch, rng: np.random.Genera
     for _ in range(count):
         losses.append(learner.update(windows.draw(rng, options.batch)))
         bar.update(1)
-    error = learner.validate(val) ** 0.5
+    error = learner.group.agreed(learner.validate(val) if learner.group.first else 0.0) ** 0.5
     better = error < book.best
     book.best, book.waited = (error, 0) if better else (book.best, book.waited + 1)
     lr = learner.optimiser.param_groups[0]["lr"]
@@ -127,12 +129,13 @@ def _epoch(learner: Learner, windows: Windows, val: Batch, rng: np.random.Genera
 def _forecast_s(learner: Learner, windows: Windows, val: Batch, seed: int) -> float:
     """Seconds that all updates and validations will take, from a few on a copy."""
     trial, rng = copy.deepcopy(learner), np.random.default_rng(seed)
+    trial.group = Group()  # the others do not take part
     with torch.random.fork_rng():
         trial.optimiser = torch.optim.AdamW(trial.network.parameters())
         trial.peaks = [0.0]
         step = _median_s(lambda: trial.update(windows.draw(rng, learner.options.batch)))
         check = _median_s(lambda: trial.validate(val))
-    return learner.options.n_steps * (step + check / learner.options.epoch_steps)
+    return learner.options.n_steps * (step / learner.group.size + check / learner.options.epoch_steps)
 
 
 def _median_s(work: Callable[[], object]) -> float:
