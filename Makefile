@@ -30,6 +30,7 @@ test: $(STAMP)
 
 campaign: $(STAMP)
 	$(BIN)/python -m pytest -m campaign
+	HISS_EXAMPLES=20000 $(BIN)/python -m pytest tests/test_devices_framers.py tests/test_devices_fast.py tests/test_framing.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -6,11 +6,14 @@ step, or one far below the noise of the numbers' own rounding.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+SAME = 0.02  # relative difference of two steps that are one
+MOST = 20_000  # samples that are looked at
 LEAST_STEPS = 4  # between the rounding of the numbers and a step that is one
 ENOUGH = 50  # differences, or the step could be one by chance
 
@@ -19,6 +22,14 @@ def steps_of(x: NDArray[Any]) -> NDArray[np.float64]:
     """The step of every column of float32 samples x (n, C), in their unit; 0 where none is to be seen."""
     x = np.asarray(x, np.float32).astype(np.float64)
     return np.array([_step(column) for column in x.T])
+
+
+def common_steps(recordings: Sequence[NDArray[Any]]) -> float:
+    """The step of a channel in all of these recordings (n,), to 6 digits; 0 where they do not have one in common."""
+    steps = [float(steps_of(x[:MOST, None])[0]) for x in recordings]
+    if not steps or max(steps) - min(steps) > SAME * min(steps):
+        return 0.0
+    return float(f"{np.mean(steps):.6g}")
 
 
 def _step(x: NDArray[np.float64]) -> float:

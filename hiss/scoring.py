@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hiss.errors import MismatchError, RecordingError
+from hiss.gaps import Gaps, behind, regular, tared
 from hiss.metrics import cumulative, nmse, r2, rmse
 from hiss.program import Program, interpreter, sequence
 from hiss.recording import Recording, check_channels, choose_inputs, choose_targets
@@ -58,22 +59,24 @@ def estimator(program: Program, dtype: Any = np.float32) -> Estimator:
 
 
 def ready(program: Program, recordings: Seq[Recording]) -> list[Recording]:
-    """The recordings as the program takes them: its rate, its channels, its targets, tared.
+    """The recordings as the program takes them: its rate, its channels, its targets, tared, gaps as in training.
 
     A raw recording loses the samples that its tare is measured on, as it does live; one that was tared before keeps
-    its first samples. Raises RecordingError when a target is missing, MismatchError when the channels do not fit.
+    its first samples. Of a program that starts anew behind gaps the pieces between them come. Raises RecordingError
+    when a target is missing, MismatchError when the channels do not fit.
     """
-    prepared = []
+    prepared: list[Recording] = []
+    outputs, gaps = [port.name for port in program.outputs], Gaps.trained(program.provenance)
     for recording in recordings:
-        r = choose_targets(recording.resampled(program.rate_hz), [port.name for port in program.outputs])
-        r = choose_inputs(r, program.provenance.get("inputs", ()))
+        pieces = [choose_targets(piece, outputs) for piece in regular(recording, program.rate_hz, gaps)]
+        pieces = [choose_inputs(piece, program.provenance.get("inputs", ())) for piece in pieces]
         try:
-            check_channels(r, [port.name for port in program.inputs])
+            check_channels(pieces[0], [port.name for port in program.inputs])
         except RecordingError as error:
             raise MismatchError(str(error)) from error
-        if program.tare and not r.tared:
-            r = r.tare(program.tare).cut(program.tare)
-        prepared.append(r)
+        if program.tare and not pieces[0].tared:
+            pieces = behind(tared(pieces, program.tare), program.tare)
+        prepared += pieces
     return prepared
 
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,9 @@ import numpy as np
 from hiss.program import Port, Program, Stage
 from hiss.program.ops import Add, Affine, Delay, Diagonal, Input, Map
 from hiss.realtime.devices.anyskin import anyskin_channels
-from hiss.recording import Recording
+from hiss.realtime.framing import Counts, Event, Frame
+from hiss.realtime.sinks import Estimate, Sink
+from hiss.recording import Channel, Recording
 
 LAUNCH = "from hiss.cli.main import run; run()"
 ROOT = Path(__file__).parents[1]
@@ -60,6 +62,59 @@ def small_recording(seconds: float = 3.0, chips: int = 5, seed: int = 1) -> Reco
     t = np.cumsum(steps) - steps[0]
     x = rng.normal(0, 2000, 3 * chips) + np.cumsum(rng.normal(0, 20, (len(t), 3 * chips)), axis=0)
     return Recording("walk", t, x.astype(np.float32), anyskin_channels(chips))
+
+
+class Kept(Sink):
+    """A sink that keeps everything."""
+
+    def __init__(self) -> None:
+        self.estimates: list[Estimate] = []
+        self.events: list[Event] = []
+        self.frames: list[tuple[float, np.ndarray]] = []
+
+    def frame(self, t: float, x: np.ndarray) -> None:
+        self.frames.append((t, x))
+
+    def estimate(self, estimate: Estimate) -> None:
+        self.estimates.append(estimate)
+
+    def event(self, event: Event) -> None:
+        self.events.append(event)
+
+    @property
+    def y(self) -> np.ndarray:
+        return np.array([e.y for e in self.estimates])
+
+    @property
+    def kinds(self) -> list[str]:
+        return [event.kind for event in self.events]
+
+    def texts(self, kind: str) -> list[str]:
+        return [event.text for event in self.events if event.kind == kind]
+
+
+class Timed:
+    """A feed whose frames come at stamps of its own: a stream on a clock that is not waited for."""
+
+    ends = False
+    head = b""
+    name = "timed"
+
+    def __init__(self, items: Iterable[tuple[int, Frame | Event]], channels: tuple[Channel, ...]):
+        self.counts = Counts()
+        self.channels = channels
+        self._items = items
+
+    def __enter__(self) -> Timed:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    def __iter__(self) -> Iterator[tuple[int, tuple[Frame | Event, ...]]]:
+        for stamp_ns, item in self._items:
+            self.counts.frames += isinstance(item, Frame)
+            yield stamp_ns, (item,)
 
 
 def start(verb: str, *arguments: object) -> subprocess.Popen[str]:

@@ -54,7 +54,7 @@ STUFFED = st.one_of(
 )
 
 
-@settings(max_examples=10 * EXAMPLES, deadline=None)
+@settings(max_examples=max(600, EXAMPLES), deadline=None)
 @given(STUFFED)
 def test_unstuffing_in_one_go_equals_the_walk_byte_by_byte(data: bytes) -> None:
     assert cobs_decode(data) == cobs_by_the_book(data)
@@ -62,7 +62,7 @@ def test_unstuffing_in_one_go_equals_the_walk_byte_by_byte(data: bytes) -> None:
         assert slip_decode(data, end) == slip_by_the_book(data, end)
 
 
-@settings(max_examples=10 * EXAMPLES, deadline=None)
+@settings(max_examples=max(600, EXAMPLES), deadline=None)
 @given(st.one_of(st.binary(max_size=400), st.integers(0, 400).map(lambda n: n * b"\xff")))
 def test_the_sum_of_bytes_is_exact_at_any_length(data: bytes) -> None:
     assert sum16(data) == sum(data) & 0xFFFF
@@ -119,7 +119,7 @@ XSENS_ITEMS = st.sampled_from(ALIKE) | st.lists(
 )
 
 
-@settings(max_examples=2 * EXAMPLES, deadline=None)
+@settings(max_examples=max(120, EXAMPLES), deadline=None)
 @given(messages=st.lists(XSENS_ITEMS, min_size=1, max_size=12), seed=st.integers(0, 1 << 32))
 def test_an_xsens_message_is_read_alike_behind_any_other(messages: list[list[tuple[int, int]]], seed: int) -> None:
     """What an earlier message of the same size held does not matter."""

@@ -1,8 +1,12 @@
-"""Bytes in, frames and events out: arbitrary cuts, arbitrary bytes, and what is lost when bytes are."""
+"""Bytes in, frames and events out: arbitrary cuts, arbitrary bytes, and what is lost when bytes are.
+
+HISS_EXAMPLES=20000 is the nightly setting.
+"""
 
 from __future__ import annotations
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -15,6 +19,7 @@ from hiss.realtime.devices.csv import CsvDecoder, encode_header, encode_line
 from hiss.realtime.framing import Decoder, Event, Frame
 from hiss.realtime.guess import explain
 
+EXAMPLES = int(os.environ.get("HISS_EXAMPLES", "100"))
 DEVICES = ("anyskin:1", "anyskin:5", "csv")
 
 
@@ -58,7 +63,7 @@ NOISE = st.one_of(
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(noise=NOISE, cuts=st.lists(st.integers(0, 10_000), max_size=30), good=st.booleans())
 def test_arbitrary_bytes_never_raise_and_cuts_change_nothing(
     device: str, noise: bytes, cuts: list[int], good: bool
@@ -74,7 +79,7 @@ def test_arbitrary_bytes_never_raise_and_cuts_change_nothing(
         assert counts["frames"] * size + counts["skipped"] + pending == counts["bytes"] == len(data)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(
     chips=st.integers(1, 10),
     garbage=st.lists(st.binary(max_size=200), min_size=1, max_size=6),
@@ -92,7 +97,7 @@ def test_garbage_between_frames_costs_no_good_frame(chips: int, garbage: list[by
     assert decoder.counts.resyncs == sum(bool(g) for g in clean[1:])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(before=st.lists(st.integers(81, 200), min_size=1, max_size=4), after=st.integers(0, 200))
 def test_a_false_tail_in_garbage_costs_no_good_frame(before: list[int], after: int) -> None:
     """What ends in a tail and cannot be fields is no frame, and the search goes on one byte further, not one frame."""
@@ -116,7 +121,7 @@ def test_a_false_tail_inside_the_first_good_frame_does_not_cost_it(garbage: int,
     assert decoder.counts.skipped == garbage
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.integers(0, 81), st.integers(1, 81), st.integers(0, 500))
 def test_lost_bytes_cost_the_touched_frame_only(at: int, n: int, seed: int) -> None:
     """n bytes missing from frame 2 of 5 on: no frame that is whole is lost, and none is read out of step."""
@@ -130,7 +135,7 @@ def test_lost_bytes_cost_the_touched_frame_only(at: int, n: int, seed: int) -> N
     assert len(found) - len(whole) <= 1  # bytes of two frames can look like one
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.integers(0, 81))
 def test_a_reader_that_joins_in_the_middle_loses_the_torn_frame_only(start: int) -> None:
     x = samples(4, 5, start)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from streaming import ROOT, fake_board, run, small_program, small_recording, start, wait_for_line
+from streaming import ROOT, Kept, fake_board, run, small_program, small_recording, start, wait_for_line
 
 from hiss.engines import Stepper
 from hiss.errors import FormatError, HissError, MismatchError
@@ -26,33 +26,11 @@ from hiss.realtime.live import Limits, Loop
 from hiss.realtime.log_recording import read_log
 from hiss.realtime.open_feed import decoded_feed
 from hiss.realtime.recorder import Recorder
-from hiss.realtime.sinks import Estimate, EventLines, Sink
+from hiss.realtime.sinks import EventLines
 from hiss.realtime.sources import CallableSource, make_source
 from hiss.recording import Recording, read_recordings, write_csv, write_hdf5
 
 PARITY = 1e-6  # of the largest value, or of 1 N: float32 in both, sums in another order
-
-
-class Kept(Sink):
-    """A sink that keeps everything."""
-
-    def __init__(self) -> None:
-        self.estimates: list[Estimate] = []
-        self.events: list[Event] = []
-
-    def estimate(self, estimate: Estimate) -> None:
-        self.estimates.append(estimate)
-
-    def event(self, event: Event) -> None:
-        self.events.append(event)
-
-    @property
-    def y(self) -> np.ndarray:
-        return np.array([e.y for e in self.estimates])
-
-    @property
-    def kinds(self) -> list[str]:
-        return [event.kind for event in self.events]
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ MAY_IMPORT = {  # room -> rooms of hiss that it may import beside itself
         "metrics",
         "ridge",
         "quantum",
+        "gaps",
         "program.storage",
     },
     "folding": {"models", "program", "dataset", "recording", "training"},

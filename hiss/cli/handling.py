@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from hiss.program import Program
     from hiss.realtime.live import Limits
 
 T = TypeVar("T")
 
+POLICY = "interpolate|hold[:S]|reset[:S]"
 ASK_S = 0.05  # between two looks at stdin
 
 
@@ -28,32 +30,34 @@ ASK_S = 0.05  # between two looks at stdin
 class Handling:
     """What the options ask for."""
 
-    gap: str
+    gap: str | None
     tare_anyway: bool
 
-    def limits(self, duration_s: float | None, first_frame_s: float = 5.0, silence_s: float = 10.0) -> Limits:
-        """The loop's limits. Raises click.UsageError."""
+    def limits(
+        self, program: Program, duration_s: float | None, first_frame_s: float = 5.0, silence_s: float = 10.0
+    ) -> Limits:
+        """The loop's limits; gaps as in the program's training, unless asked otherwise. Raises click.UsageError."""
         from hiss.cli.stream import usage
         from hiss.gaps import Gaps
         from hiss.realtime.live import Limits
 
-        return Limits(duration_s, first_frame_s, silence_s, usage(Gaps.parse, self.gap), tare_anyway=self.tare_anyway)
+        gaps = Gaps.trained(program.provenance) if self.gap is None else usage(Gaps.parse, self.gap)
+        return Limits(duration_s, first_frame_s, silence_s, gaps, tare_anyway=self.tare_anyway)
 
 
 def handling_options(command: Callable[..., T]) -> Callable[..., T]:
     """--gap, --tare-anyway: the command takes them as one argument, `handling`. A replay needs those of its log."""
 
     @functools.wraps(command)
-    def run(*args: Any, gap: str, tare_anyway: bool, **kwargs: Any) -> T:
+    def run(*args: Any, gap: str | None, tare_anyway: bool, **kwargs: Any) -> T:
         return command(*args, handling=Handling(gap, tare_anyway), **kwargs)
 
-    policies = "interpolate|hold[:S]|reset[:S]"
     said = (
-        "Where samples are missing: interpolate, as training does; repeat the last one; or start the model anew, its "
-        "tare kept. S: of longer pauses only (10 periods of the model)."
+        "Where samples are missing: interpolate, repeat the last one, or start the model anew with its tare kept. "
+        "S: of longer pauses only (10 samples of the model).  [default: as trained]"
     )
     anyway = "Take the first tare as it is, also while the sensor moves (else it begins again, for 30 s at most)."
-    gap = click.option("--gap", default="interpolate", show_default=True, metavar=policies, help=said)
+    gap = click.option("--gap", metavar=POLICY, help=said)
     return gap(click.option("--tare-anyway", is_flag=True, help=anyway)(run))
 
 

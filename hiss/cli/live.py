@@ -125,7 +125,7 @@ def command(
         sinks += [] if recorder is None else [recorder]
         if not (as_json or watching.view):
             sinks.append(stdout_lines(program.outputs, feed.ends))
-        limits = handling.limits(duration, first_frame, silence)
+        limits = handling.limits(program, duration, first_frame, silence)
         with (
             listening(commands) as asked,
             rotate_on_hangup(recorder),

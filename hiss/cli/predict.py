@@ -11,8 +11,11 @@ import click
 
 from hiss.cli.columns import model_inputs
 from hiss.cli.stream import Positive, open_model
+from hiss.engines import open_stepper
 from hiss.files import atomic_path
-from hiss.recording import read_recordings
+from hiss.gaps import Gaps, regular
+from hiss.program import Program
+from hiss.recording import Recording, read_recordings
 
 
 @click.command()
@@ -46,17 +49,34 @@ def command(
             raise click.UsageError(f"{file} has no recording {trial!r}; it has: {', '.join(names)}")
     rows: list[list[str]] = []
     for recording in recordings:
-        at_rate = model_inputs(recording, program).resampled(program.rate_hz)
-        y = program.predict(at_rate.x)
+        pieces = regular(model_inputs(recording, program), program.rate_hz, Gaps.trained(program.provenance))
+        ends, y = estimates(program, pieces)
         if not len(y):
             n = program.tare + program.period + program.latency
-            click.echo(f"{recording.name}: {len(at_rate)} samples; the first estimate takes {n}", err=True)
-        ends = at_rate.t[program.tare + program.period - 1 :: program.period][: len(y)]
+            samples = sum(map(len, pieces))
+            click.echo(f"{recording.name}: {samples} samples; the first estimate takes {n}", err=True)
         rows += [[recording.name, f"{t:.6f}", *_cells(estimate, half)] for t, estimate in zip(ends, y, strict=True)]
     columns = [f"{p.name}{{}} ({p.unit})" if p.unit else f"{p.name}{{}}" for p in program.outputs]
     ends_of = ("", " low", " high") if half else ("",)
     header = ["recording", "t (s)", *(c.format(end) for c in columns for end in ends_of)]
     _write(out, [header, *rows])
+
+
+def estimates(program: Program, pieces: list[Recording]) -> tuple[Any, Any]:
+    """(times (n,) of the samples that estimates belong to, estimates (n, D)) of a session; behind a gap where training
+    began anew, so does the model, with the session's tare."""
+    if len(pieces) == 1:
+        whole = program.predict(pieces[0].x)
+        return pieces[0].t[program.tare + program.period - 1 :: program.period][: len(whole)], whole
+    stepper = open_stepper(program)
+    times, made = [], []
+    for piece in pieces:
+        stepper.reset()
+        for i, x in enumerate(piece.x):
+            if (y := stepper.step(x)) is not None:
+                times.append(float(piece.t[i - program.latency]))
+                made.append(y)
+    return times, made
 
 
 def _half_widths(provenance: dict[str, Any], level: str | None) -> list[float]:

@@ -98,7 +98,7 @@ def command(
             if not (as_json or watching.view):
                 sinks.append(JsonLines(sys.stdout, program.outputs))
             with other.beside(open_stepper(program, engine), sinks, as_json) as stepper:
-                run_loop(Loop(feed, stepper, sinks, handling.limits(duration)), as_json, watching=watching)
+                run_loop(Loop(feed, stepper, sinks, handling.limits(program, duration)), as_json, watching=watching)
             if watching.quit:
                 break
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hiss.models import StackSpec
 
 from hiss.changes import KINDS as KINDS_OF_CHANGE
+from hiss.gaps import Gaps
 
 OPTION_KEYS = {
     "steps": int,
@@ -55,6 +56,7 @@ class Settings:
     period: int | None = None  # samples per estimate; None = about a tenth of a second
     out: str | None = None
     tare: str = "auto"  # "auto" = as the recordings are, or a number of samples
+    gap: str = "interpolate"  # what is made of pauses: also hold[:S] or reset[:S]
     seed: int = 0
     device: str = "auto"
     base: bool = True  # the exactly fitted linear part
@@ -86,6 +88,7 @@ class Settings:
             raise ValueError(f"change is {self.change!r}; known: {', '.join(KINDS_OF_CHANGE)}")
         if self.forecast < 0 or (self.lags is not None and self.lags < 1):
             raise ValueError("forecast must be 0 or more samples, lags at least 1")
+        Gaps.parse(self.gap)
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}; expected 0 or more")
 
@@ -192,6 +195,7 @@ KINDS: dict[str, type] = {
     "period": int,
     "out": str,
     "tare": str,
+    "gap": str,
     "seed": int,
     "device": str,
     "base": bool,

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hiss.changes import KINDS, change_names
+from hiss.cli.handling import POLICY
 from hiss.cli.levels import with_sets
 from hiss.cli.settings import Settings, option_value, read_toml, settings_from, weight_choice
 from hiss.cli.stream import Positive, errors_reported, usage
 from hiss.errors import HissError, TrainingError
 from hiss.files import check_folder
+from hiss.gaps import Gaps
 
 if TYPE_CHECKING:
     from hiss.recording import Recording
@@ -40,6 +42,7 @@ QUANTIZE_AWARE = {"steps": 300, "lr": 5e-4, "ssm_lr": 2e-4, "weight_decay": 0.0,
 @click.option("--high", metavar="LEVEL", help="High level. [s4d:32x2]")
 @click.option("--flat", metavar="LEVEL", help="One stack over every sample instead of the two levels.")
 @click.option("--d-state", type=int, help="Real states per channel of S4D levels. [16]")
+@click.option("--gap", metavar="POLICY", help=f"Of pauses in recordings: {POLICY}, as in live. [interpolate]")
 @click.option("--model", type=click.Choice(["hiss", "arnet"]), help="hiss, or arnet: linear in its lags. [hiss]")
 @click.option("--lags", type=click.IntRange(min=1), help="Of arnet: longest lag + 1. [400, fewer for many channels]")
 @click.option("--fit", type=click.Choice(["auto", "exact", "sparse"]), help="Of arnet. [auto: by cross-validation]")
@@ -168,6 +171,7 @@ def _train(settings: Settings, start: Path | None, resume: Path | None, as_json:
             grids=grids,
             about=about,
             forecast=settings.forecast,
+            gaps=Gaps.parse(settings.gap),
         )
     except KeyboardInterrupt:
         kept = f"go on with: hiss train --resume {out}" if _checkpoint(out) != before else "no checkpoint was made yet"
@@ -299,7 +303,8 @@ def _settled(settings: Settings, train: list[Recording], source: Run | None) -> 
     if source is not None:
         targets = settings.target or tuple(t.name for t in source.targets)
         settings = dataclasses.replace(settings, target=targets, rate=source.rate_hz, period=source.period)
-        settings = dataclasses.replace(settings, tare=str(source.scaling.tare))
+        gap = str(source.provenance.get("gap", settings.gap))
+        settings = dataclasses.replace(settings, tare=str(source.scaling.tare), gap=gap)
     rate = settings.rate or next((r.rate_hz for r in train if r.rate_hz), None)
     if rate is None:
         raise click.UsageError("the recordings have irregular stamps; give the rate to train at, such as --rate 50")

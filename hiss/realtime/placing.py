@@ -49,6 +49,7 @@ class Placing:
         # the stamps of data that is read at once tell nothing of its clock
         self._stamped = not feed.ends or recorded_wall_ns(feed) is not None
         self._why = ""  # a new segment begins with the next frame
+        self._before = b""  # the values of the last frame
         summary.clock = self.continuity.clock
 
     def put(self, frame: Frame, arrival_ns: int) -> bool:
@@ -61,7 +62,9 @@ class Placing:
             self.summary.drop(what)
             return False
         why = self._begun(what) if what else ""
-        if frame.t is not None:
+        if frame.t is None and frame.seq is None:
+            self._count_repeat(frame.x.tobytes())
+        elif frame.t is not None:
             step_s = timeline.step_s if not what or why == GAP else math.nan
             self.continuity.follow(frame, arrival_ns, step_s, self._stamped)
         self.summary.span_s = timeline.span_s
@@ -70,6 +73,12 @@ class Placing:
         if timeline.step_s > self._gap_s:
             self._tell_gap(timeline.step_s)
         return True
+
+    def _count_repeat(self, values: bytes) -> None:
+        """A board that reads its sensor sooner than that converts sends a value twice; without a count or a clock only
+        the values tell it. Such frames are fed: training had them too."""
+        self.summary.repeats += values == self._before
+        self._before = values
 
     def replugged(self) -> None:
         """The port went away and came back: whatever the device counted, it counts anew."""

@@ -30,6 +30,7 @@ class Summary:
     longest_gap_s: float = 0.0
     dropped: dict[str, int] = field(default_factory=dict)  # frames not fed, by reason
     restarts: int = 0
+    repeats: int = 0  # frames equal to the one before, of a device without sequence and clock; they are fed
     lost: int = 0  # samples that the device made and that did not come, by its sequence or its clock
     tares_refused: int = 0  # because the sensor moved
     clock: ClockFit | None = None  # the device's against this host's
@@ -80,6 +81,7 @@ class Summary:
             "longest_gap_s": round(self.longest_gap_s, 6),
             "restarts": self.restarts,
             "lost": self.lost,
+            "repeats": self.repeats,
             "clock_ppm": None if (ppm := self.clock_ppm) is None else round(ppm, 2),
             "tares_refused": self.tares_refused,
             "bytes": self.counts.bytes,
@@ -103,7 +105,8 @@ class Summary:
             f"lost      dropped {dropped} · resyncs {s.counts.resyncs} · bytes skipped {s.counts.skipped} · "
             f"malformed {s.counts.malformed} · checksum {s.counts.checksum} · gaps {gaps}"
             + (f" · restarts {s.restarts}" if s.restarts else "")
-            + (f" · {s.lost} samples missing" if s.lost else ""),
+            + (f" · {s.lost} samples missing" if s.lost else "")
+            + (f" · {s.repeats} equal to the one before" if s.repeats else ""),
             f"service   {quantiles_text(s.service)}   read to sink",
             f"queue     {quantiles_text(s.queue_age)}   read to its turn",
             f"arrival   {quantiles_text(s.inter_arrival)}   between frames",

@@ -12,13 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hiss.program import Program
-from hiss.quantum import steps_of
+from hiss.quantum import SAME, steps_of
 from hiss.realtime.framing import F32, Event
 
 BLOCK = 64  # frames that are looked at together
 STUCK = 512  # frames with the same value
 GAIN_FRAMES = 1024  # of which the steps are told
-SAME_GAIN = 0.02  # relative difference of two steps
 OUTSIDE, STUCK_KIND, DEAD, GAIN = "outside", "stuck", "dead", "gain"
 
 
@@ -122,7 +121,7 @@ class Warnings:
         steps = steps_of(x)
         known = (steps > 0) & (trained > 0)
         factor = np.where(known, steps / np.where(trained > 0, trained, 1.0), 1.0)
-        return self._new(GAIN, np.abs(factor - 1) > SAME_GAIN, GAIN, lambda i: self._gain_text(i, steps[i], factor[i]))
+        return self._new(GAIN, np.abs(factor - 1) > SAME, GAIN, lambda i: self._gain_text(i, steps[i], factor[i]))
 
     def _gain_text(self, i: int, step: float, factor: float) -> str:
         unit = self._inputs[i].unit

@@ -33,9 +33,10 @@ from hiss.dataset import (
     window_length,
 )
 from hiss.errors import TrainingError
+from hiss.gaps import Gaps
 from hiss.models.arnet import ARNet, ARNetModel
 from hiss.models.residual import Residual, ResidualModel
-from hiss.recording import Recording, check_channels, choose_inputs, choose_targets
+from hiss.recording import Recording
 from hiss.training.base import fit_base, honest_shift, mean_square
 from hiss.training.grids import Grids, attach
 from hiss.training.group import Group, joined, own_device, rank_of_environment
@@ -44,6 +45,7 @@ from hiss.training.learner import Frame, Learner
 from hiss.training.loop import Progress, run_loop
 from hiss.training.options import TrainOptions
 from hiss.training.run import Run, build
+from hiss.training.sessions import prepared, rate_of, sessions_of, steps
 
 Say = Callable[[str], None]
 Watch = Callable[[int, float, Callable[[], Run]], None]
@@ -83,6 +85,7 @@ def fit(
     about: dict[str, Any] | None = None,
     forecast: int = 0,
     watch: Watch | None = None,
+    gaps: Gaps | None = None,
 ) -> Run:
     """Train `model` (a spec: Residual, Hierarchical, Flat or ARNet) to estimate `target` and give the Run.
 
@@ -94,6 +97,7 @@ def fit(
     parameter: `start` then learns to say with weights of so many bits what it says now (its base stays as it is).
     about: plain data to keep in run.json. forecast: how far ahead targets NAME+K look, kept in the provenance.
     watch: called before the first update and after each validation of a network; what it raises ends the training.
+    gaps: what is made of pauses, None = as `start`, or interpolated across; live and evaluation then do the same.
 
     Raises TrainingError, RecordingError, HissError; KeyboardInterrupt after the last checkpoint was kept.
     """
@@ -104,18 +108,22 @@ def fit(
     options = options or TrainOptions()
     say: Say = Progress(progress and rank_of_environment() == 0).say
     inputs = list(inputs if start is None else start.provenance.get("inputs", ()))
-    if rate_hz is not None:  # before targets are chosen: NAME+K counts samples at this rate
-        train, val = ([r.resampled(rate_hz) for r in rs] for rs in (train, val or ()))
-    learned, held = ([choose_inputs(choose_targets(r, target), inputs) for r in rs] for rs in (train, val or ()))
-    recordings = _recordings(learned, target, rate_hz, tare, start)
-    held = prepare(held, target, _rate(recordings), recordings[0].tared) if held else held
+    gaps = (gaps or Gaps()) if start is None else Gaps.trained(start.provenance)
+    rate_hz = rate_of(train, rate_hz, start)
+    tare = tare if start is None else start.scaling.tare
+    least = max(2, (model if start is None else start.spec).period)
+    learned, held = (sessions_of(rs, target, inputs, rate_hz, tare, gaps, least) for rs in (train, val or ()))
+    recordings = prepared(learned, target, rate_hz, tare, start)
+    held = prepare(held, target, rate_hz, recordings[0].tared) if held else held
     data = _data(
         *hold_out(recordings, held, options.val_fraction), model if start is None else start.spec, options, start
     )
     if data.turns:
         say(data.turns.said)
     spec = model if start is None else start.spec
-    ahead = {"forecast": forecast} if forecast else {}
+    more: dict[str, Any] = {"inputs": inputs, "steps": steps(train, recordings[0])} | _bits_of(grids)
+    more |= {"forecast": forecast} if forecast else {}
+    more |= {"gap": str(gaps)} if gaps != Gaps() else {}
     run = Run(
         spec=spec,
         module=nn.Module(),
@@ -124,7 +132,7 @@ def fit(
         period=spec.period,
         channels=recordings[0].channels,
         targets=recordings[0].targets,
-        provenance=_provenance(recordings, held, options, seed, start) | {"inputs": inputs} | _bits_of(grids) | ahead,
+        provenance=_provenance(recordings, held, options, seed, start) | more,
         about=about or {},
     )
     where = _device(own_device(device))
@@ -327,25 +335,6 @@ def _honest(data: Data, base: ARNetModel | None, strength: float, options: Train
     parts = [dataclasses.replace(p, y=p.y - s) for p, s in zip(data.parts, shifts, strict=True)]
     drawn = data.windows
     return Windows(parts, drawn.length, drawn.period, drawn.resting, drawn.retare, drawn.augment)
-
-
-def _recordings(
-    train: Seq[Recording], target: str | Seq[str], rate_hz: float | None, tare: int | None, start: Run | None
-) -> list[Recording]:
-    if start is not None:
-        rate_hz, tare = start.rate_hz, start.scaling.tare
-    if rate_hz is None:
-        rate_hz = next((r.rate_hz for r in train if r.rate_hz), None)
-    if rate_hz is None:
-        raise TrainingError("the recordings have irregular stamps; give the rate to train at, such as rate_hz=50")
-    recordings = prepare(train, target, rate_hz, tare)
-    if start is None:
-        return recordings
-    for r in recordings:
-        check_channels(r, [c.name for c in start.channels])
-        if [t.name for t in r.targets] != [t.name for t in start.targets]:
-            raise TrainingError(f"{r.name}: targets differ from the run's ({', '.join(t.name for t in start.targets)})")
-    return recordings
 
 
 def _rate(recordings: Seq[Recording]) -> float:

@@ -10,10 +10,12 @@ import torch
 
 from hiss.arnet import reading
 from hiss.dataset import prepare, sequences
+from hiss.gaps import Gaps
 from hiss.models.arnet import ARNetModel
-from hiss.recording import Recording, choose_inputs
+from hiss.recording import Recording
 from hiss.ridge import F64
 from hiss.training.run import Run
+from hiss.training.sessions import sessions_of
 
 
 def read_run(run: Run, recordings: Seq[Recording], output: int = 0) -> tuple[str, dict[str, Any]] | None:
@@ -23,9 +25,9 @@ def read_run(run: Run, recordings: Seq[Recording], output: int = 0) -> tuple[str
     if not isinstance(model, ARNetModel) or model.more or model.back is not None:
         return None
     names, scale = [t.name for t in run.targets], run.scaling
-    at_rate = [r.resampled(run.rate_hz) for r in recordings]
-    ready = prepare(at_rate, names, run.rate_hz, scale.tare)
-    parts = sequences([choose_inputs(r, run.provenance.get("inputs", ())) for r in ready], scale)
+    inputs, gaps = run.provenance.get("inputs", ()), Gaps.trained(run.provenance)
+    at_rate = sessions_of(recordings, names, inputs, run.rate_hz, scale.tare, gaps, run.period)
+    parts = sequences(prepare(at_rate, names, run.rate_hz, scale.tare), scale)
     ends = slice(run.period - 1, None, run.period)
     rows = [model.lagged(torch.from_numpy(p.x[None]))[0].double().numpy()[p.valid[ends][: len(p.x)]] for p in parts]
     y = np.concatenate([p.y[ends][p.valid[ends]] for p in parts])[:, output].astype(np.float64)
