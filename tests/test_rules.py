@@ -44,6 +44,7 @@ ONE_FILE_EACH = (
     "onnx",
     "flatbuffers",
     "tflite_runtime",
+    "ai_edge_litert",
     "serial",
     "pylsl",
     "mcap",

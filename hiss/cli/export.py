@@ -1,6 +1,6 @@
 """hiss export: programs as C sources or a package for firmware, tested and measured before anything is written.
 
-Step models for edge runtimes (--to onnx) are made in export_steps.py.
+Step models for edge runtimes (--to onnx, tflite) are made in export_steps.py.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hiss.firmware_export.c import Model
     from hiss.firmware_export.packages import Package
 
-TARGETS = ("c", "onnx")
+TARGETS = ("c", "onnx", "tflite")
 WEIGHTS = ("float32", "int8")
 PACKAGES = ("plain", "cmake", "arduino", "platformio", "zephyr")
 OVER_BUDGET = 8
@@ -76,7 +76,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Write MODEL (a .hiss file, or a run) as C99 with a fixed runtime: no malloc, no libm, several instances.
-    Or, with --to onnx, as step models: states are inputs and outputs, a manifest (NAME.json) says which.
+    Or, with --to onnx or tflite, as step models: states are inputs and outputs, a manifest (NAME.json) says which.
 
     The sources are compiled with this computer's compiler and run through their self-test; 0 mismatches is right.
     bill.json beside them says what they take: measured on cores with --emulate, beside floating point on --data.
@@ -88,6 +88,7 @@ def command(
       hiss export force.hiss --name force --with grip=grip.hiss --package arduino -o libraries/force
       hiss export force.int.hiss -o firmware --budget flash=32k,ram=4k,insn=20k
       hiss export force.hiss --to onnx -o edge --weights int8
+      hiss export force.int.hiss --to tflite -o edge
 
     --budget: k is 1024 bytes or 1000 instructions. flash (code and tables), stack and insn (the worst sample; cycles
     on atmega328p) are those of the first --emulate, m4f by default; several models are added up. Over budget, nothing

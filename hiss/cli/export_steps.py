@@ -1,4 +1,4 @@
-"""hiss export --to onnx: step models, run over the golden vectors before anything is written."""
+"""hiss export --to onnx or tflite: step models, run over the golden vectors before anything is written."""
 
 from __future__ import annotations
 

@@ -109,8 +109,8 @@ def engine_option(command: Callable[P, T]) -> Callable[P, T]:
     from hiss.engines import ENGINES
 
     said = (
-        "What computes: numpy, the exported C, compiled here and kept, or the exported ONNX. Integer programs run in "
-        "integers in the first two."
+        "What computes: numpy, the exported C, compiled here and kept, or the exported ONNX or TensorFlow Lite. "
+        "Integer programs run in integers in the first two, close to them in tflite."
     )
     return click.option("--engine", type=click.Choice(ENGINES), default="numpy", show_default=True, help=said)(command)
 

@@ -11,7 +11,7 @@ from hiss.program import Program
 
 __all__ = ["ENGINES", "EXACT", "AnyStepper", "Stepper", "open_stepper"]
 
-ENGINES = ("numpy", "c", "onnx")
+ENGINES = ("numpy", "c", "onnx", "tflite")
 EXACT = ("numpy", "c")
 """Those that run integer programs to the bit."""
 
@@ -36,10 +36,10 @@ class AnyStepper(Protocol):
 
 
 def open_stepper(program: Program, engine: str = "numpy") -> AnyStepper:
-    """A stepper of a program by the engine: "numpy", "c" (compiled here, and kept), or "onnx" (by onnxruntime).
+    """A stepper of a program by the engine: "numpy", "c" (compiled here, and kept), "onnx" or "tflite".
 
     Raises ValueError for another engine, ExportError where "c" has no compiler, MissingExtraError where a package is
-    absent, ProgramError where the engine does not run integer programs.
+    absent, ProgramError where the engine does not run integer programs. "tflite" runs them close to their integers.
     """
     if engine not in ENGINES:
         raise ValueError(f"no engine {engine!r}; there are {', '.join(ENGINES)}")
@@ -51,6 +51,10 @@ def open_stepper(program: Program, engine: str = "numpy") -> AnyStepper:
         from hiss.engines.onnx_engine import OnnxStepper
 
         return OnnxStepper(program)
+    if engine == "tflite":
+        from hiss.engines.tflite_engine import TfliteStepper
+
+        return TfliteStepper(program)
     if program.formats is not None:
         from hiss.engines.integer_engine import IntegerStepper
 

@@ -19,7 +19,7 @@ from hiss.engines.step_stepper import StagedStepper
 from hiss.firmware_export.selftest import RESET, STEP, TARE, Vectors, vectors
 from hiss.firmware_export.step_model import StepModel
 
-ENGINES = {"onnx": "hiss.engines.onnx_engine"}
+ENGINES = {"onnx": "hiss.engines.onnx_engine", "tflite": "hiss.engines.tflite_engine"}
 """Target -> module with `forms(model)` and `runtime()`; imported when it is asked for."""
 
 

@@ -28,7 +28,10 @@ from hiss.program.storage import read
 FORMAT = 1
 """Version of the manifest."""
 
-TARGETS = {"onnx": "hiss.firmware_export.onnx_model:onnx_model"}
+TARGETS = {
+    "onnx": "hiss.firmware_export.onnx_model:onnx_model",
+    "tflite": "hiss.firmware_export.tflite_model:tflite_model",
+}
 """Target -> module:function that writes it; imported when it is asked for."""
 
 WEIGHTS = ("float32", "int8")
@@ -52,7 +55,9 @@ class StepState:
 class StepStage:
     """One graph.
 
-    reads, hands: tensor -> length, in order;  last: the input that is true on the period's last step; None: no such
+    reads, hands: tensor -> length, in order
+    last: what is said on the period's last step: the input that is true then (ONNX), or the signature that is called in
+    place of `step` (TensorFlow Lite); None where the period is 1
     """
 
     file: str

@@ -1,0 +1,101 @@
+"""What the int16 form of a program is made with: scales of its values, sizes of its states, float32 islands.
+
+All of it follows from the program and its formats: a state of int16 is as fine as what its input can make of it.
+H: channels;  N: modes per channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hiss.firmware_export.tflite.maps import UNIT
+from hiss.program import Program, bounds
+from hiss.program import ops as o
+from hiss.program.formats import SUMS
+
+Array = NDArray[Any]
+
+DEAD_ZONE = 1e-3
+"""Share of its range that a state of int16 may not see."""
+
+_FLOAT_MAPS = {
+    "gelu": "GELU has no int16 kernel",
+    "softplus": "LOG has no int16 kernel",
+    "exp": "EXP of int16 is off by 230 units",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """scales: value -> scale;  bits: op -> bits of its weights;  modes: Diagonal -> (H, N) largest |h|
+
+    slow: Diagonals whose states int16 would not see decay, and why.
+    """
+
+    scales: Mapping[str, float]
+    bits: Mapping[str, int]
+    modes: Mapping[str, Array]
+    slow: Mapping[str, str] = field(default_factory=dict)
+
+
+def settings_of(program: Program) -> Settings:
+    """The settings of an integer program."""
+    formats = program.formats or {}
+    every = [op for _, _, op in program.ops()]
+    bits = {op.out: formats[op.out][SUMS[type(op)]].bits for op in every if type(op) in SUMS}
+    diagonals = [op for op in every if isinstance(op, o.Diagonal)]
+    slow = {op.out: said for op in diagonals if (said := _slow(op))}
+    return Settings(_scales(program), bits, {op.out: _reach(op, program) for op in diagonals}, slow)
+
+
+def island(op: o.Op, settings: Settings) -> str:
+    """Why an op is computed in float32 in an int16 graph; "" where it is not."""
+    match op:
+        case o.Input():
+            return "raw samples are float32"
+        case o.Norm():
+            return "RSQRT has no int16 kernel"
+        case o.Selective():
+            return "EXP of int16 is off by 230 units"
+        case o.Diagonal():
+            return settings.slow.get(op.out, "")
+        case o.Map():
+            return _FLOAT_MAPS.get(op.function, "")
+    return ""
+
+
+def _scales(program: Program) -> dict[str, float]:
+    """Those of the formats, but where an operator makes its own or keeps that of what it reads."""
+    formats = program.formats or {}
+    scales = {name: 2.0 ** -int(formats[name]["out"].frac_bits[0]) for name in program.widths}
+    keeps: dict[str, str] = {}
+    for _, _, op in program.ops():
+        if isinstance(op, o.Map) and op.function in ("sigmoid", "tanh"):
+            scales[op.out] = UNIT
+        if isinstance(op, o.Delay) or (isinstance(op, o.Map) and op.function in ("relu", "clip")):
+            keeps[op.out] = op.input
+    for _ in keeps:  # chains of them
+        for name, source in keeps.items():
+            scales[name] = scales[source]
+    return scales
+
+
+def _reach(op: o.Diagonal, program: Program) -> Array:
+    """(H, N) what |h| becomes at most: of its parts, the sums of |Re a^k| and |Im a^k| times the largest input."""
+    formats = program.formats or {}
+    drive = bounds.FULL * np.exp2(-formats[op.input]["out"].frac_bits.astype(float))[:, None]
+    steps = next(stage.period for stage in program.stages if op in stage.ops) if op.restart else None
+    return drive * np.hypot(*np.moveaxis(bounds.l1_sums(op.a, steps), -1, 0))
+
+
+def _slow(op: o.Diagonal) -> str:
+    """Below half a unit over |1 - a| a state stays where it is."""
+    if op.restart:
+        return ""
+    share = float((1 / np.maximum(np.abs(1 - op.a), 1e-12)).max()) / bounds.FULL
+    return f"a state of int16 would not see {share:.1%} of its range" if share > DEAD_ZONE else ""

@@ -1,0 +1,63 @@
+"""A program as TensorFlow Lite files: one per stage, and all stages in one file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from hiss.errors import ExportError
+from hiss.firmware_export.step_model import FORMAT, StepModel, ports
+from hiss.firmware_export.tflite.islands import islands
+from hiss.firmware_export.tflite.settings import settings_of
+from hiss.firmware_export.tflite.stage import stage_graph
+from hiss.firmware_export.tflite.writer import tflite_bytes
+from hiss.program import Program
+
+WIDER = 0.05
+"""Difference of the int8 x int16 form on vectors that saturate, as a share of an output's largest value."""
+
+
+def tflite_model(program: Program, name: str, weights: str) -> StepModel:
+    """NAME_stage_<i>.tflite with the signatures `step` and `step_last`, and NAME.tflite with those of all stages.
+
+    A floating point program becomes float32, an integer program int8 weights x int16 values in its own formats.
+    Raises ExportError, MissingExtraError.
+    """
+    if weights == "int8" and program.formats is None:
+        raise ExportError(
+            "int8 weights in TensorFlow Lite go with int16 values, whose scales come from recordings: make an integer "
+            "program first (hiss quantize) and export that"
+        )
+    settings = None if program.formats is None else settings_of(program)
+    files: dict[str, bytes] = {}
+    graphs = []
+    for index in range(len(program.stages)):
+        file = f"{name}_stage_{index}.tflite"
+        graph = stage_graph(program, index, file, settings)
+        files[file] = tflite_bytes(graph.signatures, _metadata(program, f"stage {index}"))
+        graphs.append(graph)
+    keyed = [stage_graph(program, i, "", settings, f"stage_{i}_") for i in range(len(graphs))]
+    signatures = [signature for graph in keyed for signature in graph.signatures]
+    files[f"{name}.tflite"] = tflite_bytes(signatures, _metadata(program, "single"))
+    notes = islands(program, settings, [graph.lowering for graph in graphs]) if settings else ("float32",)
+    reference = dataclasses.replace(program, formats=None)
+    stages = tuple(graph.told for graph in graphs)
+    bound = WIDER if settings else 1e-5
+    return StepModel("tflite", name, program, stages, files, {"single": f"{name}.tflite"}, reference, notes, bound)
+
+
+def _metadata(program: Program, form: str) -> Mapping[str, str]:
+    told: dict[str, Any] = {
+        "format": FORMAT,
+        "form": form,
+        "program": program.digest,
+        "weights": "float32" if program.formats is None else "int8",
+        "rate_hz": program.rate_hz,
+        "period": program.period,
+        "tare": program.tare,
+        "inputs": ports(program, "inputs"),
+        "outputs": ports(program, "outputs"),
+    }
+    return {f"hiss.{key}": value if isinstance(value, str) else json.dumps(value) for key, value in told.items()}

@@ -1,0 +1,81 @@
+"""What TensorFlow Lite's int8 x int16 form costs on real recordings: train, fold, quantize, export and score.
+
+    python tools/tflite_figures.py eflesh_normal eflesh_normal_force.h5 --out figures
+    python tools/tflite_figures.py broad_velocity broad_95hz.h5 --out figures
+
+The model is the one that `hiss train` makes by default; a run that stands in OUT already is not trained again. RMSE on
+the test recordings: the float interpreter, the integers of generated C, and .tflite files as the runtime computes them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from quantization_figures import SETTINGS, hiss, trained
+
+from hiss import scoring
+from hiss.engines.tflite_engine import TfliteStepper, runtime
+from hiss.program import Program, integer_sequence, load_program
+from hiss.recording import Recording, choose_targets, read_recordings, split
+
+
+def main() -> None:
+    """A line per arithmetic and output."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=SETTINGS)
+    parser.add_argument("data", type=Path, help="recordings (HDF5) whose split names test recordings")
+    parser.add_argument("--out", type=Path, default=Path("figures"), help="folder of runs and programs [figures]")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    folder = args.out / f"{args.name}-{args.seed}"
+    run = trained(args.name, args.data, args.seed, folder)
+    real, whole = programs(run, args.data, folder)
+    outputs = [port.name for port in real.outputs]
+    _, tests = split([choose_targets(r, outputs) for r in read_recordings(args.data, targets=outputs)])
+    print(f"{args.name}, seed {args.seed}, {runtime()}")
+    before = errors(scoring.estimator(real), real, tests)
+    arithmetics = {
+        "float32 interpreter": scoring.estimator(real),
+        "integers of C": lambda x: integer_sequence.predict(whole, x),
+        "tflite float32": by_steps(real),
+        "tflite int8 x int16": by_steps(whole),
+    }
+    for said, estimate in arithmetics.items():
+        found = errors(estimate, real, tests)
+        parts = [f"{n} {e:.5f} ({e / b - 1:+.2%})" for n, e, b in zip(outputs, found, before, strict=True)]
+        print(f"{said:20} RMSE {', '.join(parts)}", flush=True)
+
+
+def programs(run: Path, data: Path, folder: Path) -> tuple[Program, Program]:
+    """The folded program, and the integer program that `hiss quantize` makes by default."""
+    real, whole = folder / "float.hiss", folder / "int8.hiss"
+    hiss("fold", run, "-o", real)
+    hiss("quantize", real, "--calibrate", data, "-o", whole)
+    return load_program(real), load_program(whole)
+
+
+def errors(estimate: scoring.Estimator, program: Program, recordings: list[Recording]) -> np.ndarray[Any, Any]:
+    """(D,) RMSE over whole recordings, each from fresh state."""
+    return scoring.score_whole(estimate, scoring.ready(program, recordings), program.period).rmse()
+
+
+def by_steps(program: Program) -> scoring.Estimator:
+    """Exported files over samples that are tared already."""
+    stepper = TfliteStepper(program)
+
+    def estimate(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        made = []
+        for recording in x:
+            stepper.tare()
+            stepper.state = {**stepper.state, "tare.left": np.array(0)}
+            made.append([y for sample in recording if (y := stepper.step(sample)) is not None])
+        return np.array(made)
+
+    return estimate
+
+
+if __name__ == "__main__":
+    main()
