@@ -1,11 +1,13 @@
 """The check after an export: every form of a step model over the golden vectors, against the interpreter.
 
 The vectors are those of the C self-test: a tare, chunk boundaries, a reset in the middle of a chunk, samples far beyond
-the declared range.
+the declared range. The interpreter is that of the model's reference: floating point in float64, or the integers of a
+program whose values saturate.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import itertools
 from collections.abc import Mapping
@@ -15,9 +17,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hiss.engines.integer_engine import IntegerStepper
 from hiss.engines.step_stepper import StagedStepper
 from hiss.firmware_export.selftest import RESET, STEP, TARE, Vectors, vectors
 from hiss.firmware_export.step_model import StepModel
+from hiss.program import Program
 
 ENGINES = {"onnx": "hiss.engines.onnx_engine", "tflite": "hiss.engines.tflite_engine"}
 """Target -> module with `forms(model)` and `runtime()`; imported when it is asked for."""
@@ -39,7 +43,7 @@ class Form(Protocol):
 class BySteps:
     """A stepper as a form."""
 
-    def __init__(self, stepper: StagedStepper):
+    def __init__(self, stepper: StagedStepper | IntegerStepper):
         self.reset, self.tare = stepper.reset, stepper.tare
         self._stepper = stepper
 
@@ -56,7 +60,7 @@ class Check:
 
     steps, estimates: of the vectors;  runtime: name and version
     bound: of what is right: the target's, or what float32 costs this program on these vectors, where that is more
-    difference: form -> largest difference of an output, as a share of its largest value
+    difference: form -> largest difference of an output, as a share of its largest value;  against: from what
     """
 
     target: str
@@ -66,6 +70,7 @@ class Check:
     estimates: int
     bound: float
     difference: Mapping[str, float]
+    against: str = "floating point interpreter, float64"
 
     @property
     def wrong(self) -> tuple[str, ...]:
@@ -77,7 +82,7 @@ class Check:
         return {
             "target": self.target,
             "program": self.program,
-            "against": "floating point interpreter, float64",
+            "against": self.against,
             "vectors": {"steps": self.steps, "estimates": self.estimates},
             "runtime": self.runtime,
             "bound": float(f"{self.bound:.1e}"),
@@ -88,8 +93,8 @@ class Check:
         """A line."""
         found = ", ".join(f"{form} {value:.1e}" for form, value in self.difference.items())
         return (
-            f"check by {self.runtime}, {self.steps} steps: largest difference from the interpreter, as a share of the "
-            f"output's largest value: {found} (right: up to {self.bound:.1e})"
+            f"check by {self.runtime}, {self.steps} steps: largest difference from the {self.against}, as a share "
+            f"of the output's largest value: {found} (right: up to {self.bound:.1e})"
         )
 
 
@@ -98,14 +103,23 @@ def check(model: StepModel) -> Check:
     engine = importlib.import_module(ENGINES[model.target])
     if model.reference is None:
         raise ValueError("a step model that was read from a folder; the check belongs to the export that made it")
-    v = vectors(model.reference)
+    v = _golden(model.reference)
     largest = np.abs(v.y).max(axis=0, initial=0)
     moves = largest > 0
     bound = max(model.bound, float((v.tolerance[moves] / largest[moves]).max(initial=0)))
     largest[~moves] = np.finfo(np.float32).tiny
     forms: dict[str, Form] = engine.forms(model)
     found = {name: difference(form, v, largest) for name, form in forms.items()}
-    return Check(model.target, model.program.digest, engine.runtime(), len(v.q), len(v.y), bound, found)
+    against = Check.against if model.reference.formats is None else "integer interpreter"
+    return Check(model.target, model.program.digest, engine.runtime(), len(v.q), len(v.y), bound, found, against)
+
+
+def _golden(reference: Program) -> Vectors:
+    """The vectors with the estimates of the reference's own arithmetic."""
+    v = vectors(dataclasses.replace(reference, formats=None))
+    if reference.formats is None:
+        return v
+    return dataclasses.replace(v, y=replay(BySteps(IntegerStepper(reference)), v.x, v.actions)[1])
 
 
 def difference(form: Form, v: Vectors, largest: NDArray[Any]) -> float:

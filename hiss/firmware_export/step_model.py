@@ -73,7 +73,7 @@ class StepModel:
     """What a target makes of a program.
 
     files: name -> content, without the manifest;  others: what else is among them, as {"single": file}
-    reference: the floating point program whose numbers the files give; None where they were read from a folder
+    reference: the program whose numbers the files give, in its own arithmetic; None where they were read from a folder
     notes: what the user should know, a line each
     bound: difference from `reference` that is right, as a share of an output's largest value
     """

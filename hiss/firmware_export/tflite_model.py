@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -15,8 +14,9 @@ from hiss.firmware_export.tflite.stage import stage_graph
 from hiss.firmware_export.tflite.writer import tflite_bytes
 from hiss.program import Program
 
-WIDER = 0.05
-"""Difference of the int8 x int16 form on vectors that saturate, as a share of an output's largest value."""
+WIDER = 0.1
+"""Difference from the integers that is right, as a share of an output's largest value: the vectors of the check
+saturate, and islands do so later than integers. A wrong graph differs by all of it."""
 
 
 def tflite_model(program: Program, name: str, weights: str) -> StepModel:
@@ -42,10 +42,9 @@ def tflite_model(program: Program, name: str, weights: str) -> StepModel:
     signatures = [signature for graph in keyed for signature in graph.signatures]
     files[f"{name}.tflite"] = tflite_bytes(signatures, _metadata(program, "single"))
     notes = islands(program, settings, [graph.lowering for graph in graphs]) if settings else ("float32",)
-    reference = dataclasses.replace(program, formats=None)
     stages = tuple(graph.told for graph in graphs)
     bound = WIDER if settings else 1e-5
-    return StepModel("tflite", name, program, stages, files, {"single": f"{name}.tflite"}, reference, notes, bound)
+    return StepModel("tflite", name, program, stages, files, {"single": f"{name}.tflite"}, program, notes, bound)
 
 
 def _metadata(program: Program, form: str) -> Mapping[str, str]:

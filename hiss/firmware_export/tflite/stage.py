@@ -59,8 +59,12 @@ def stage_graph(program: Program, index: int, file: str, settings: Settings | No
 
 
 def _handed(low: Lowering, name: str, final: bool) -> int:
-    """What goes to the next stage as it takes it, to the caller as float32."""
-    return low.read(name, low.floats) if final else low.handed(name)
+    """What goes to the next stage as it takes it, to the caller as float32; an island's value saturates as all do."""
+    index = low.handed(name)
+    if low.whole is None or not final:
+        return index
+    low.conversions[name] = low.program.widths[name]
+    return low.graph.add("DEQUANTIZE", (index,), low.floats.tensor(name, low.graph.tensors[index].shape))
 
 
 def _signature(low: Lowering, key: str, hands: dict[str, int], complete: bool) -> Signature:
