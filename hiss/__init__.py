@@ -15,7 +15,7 @@ _HOMES = {
     "PortError FormatError DeviceLostError MismatchError NetworkError MissingExtraError",
     "hiss.recording": "Recording Channel read_recordings write_hdf5 write_csv split align",
     "hiss.dataset": "Scaling",
-    "hiss.models": "S4D Mamba Flat Hierarchical ARNet Residual",
+    "hiss.models": "S4D Mamba LSTM Flat Hierarchical ARNet Residual",
     "hiss.training": "fit Run TrainOptions",
     "hiss.folding": "fold",
     "hiss.program": "Program Port Stage load_program",
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from hiss.errors import TrainingError as TrainingError
     from hiss.firmware_export import export_c as export_c
     from hiss.folding import fold as fold
+    from hiss.models import LSTM as LSTM
     from hiss.models import S4D as S4D
     from hiss.models import ARNet as ARNet
     from hiss.models import Flat as Flat

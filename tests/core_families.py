@@ -35,7 +35,7 @@ def folded(name: str) -> Program:
     torch = pytest.importorskip("torch", reason="models need torch: pip install 'hiss[train]'")
     from hiss.dataset import Scaling
     from hiss.folding import fold_model
-    from hiss.models import S4D, ARNet, Flat, Hierarchical, Mamba, Residual
+    from hiss.models import LSTM, S4D, ARNet, Flat, Hierarchical, Mamba, Residual
     from hiss.recording import Channel
 
     level, wide = S4D(d_model=8, n_layers=1, d_state=8), S4D(d_model=32, n_layers=2, d_state=16)
@@ -45,6 +45,7 @@ def folded(name: str) -> Program:
         "flat": Flat(odd, period=4),
         "hiss": Hierarchical(level, level, period=5),
         "hiss wide": Hierarchical(wide, wide, period=10),
+        "lstm": Hierarchical(LSTM(d_model=7, n_layers=1), LSTM(d_model=5, n_layers=2), 5),
         "mamba": Hierarchical(Mamba(d_model=7, n_layers=1, d_state=3), Mamba(d_model=5, n_layers=2, d_state=4), 5),
         "arnet": lags,
         "residual": Residual(ARNet(ages=(0, 2, 9), period=5), Hierarchical(odd, level, period=5)),
@@ -92,6 +93,7 @@ FAMILIES = {
     "flat": Family(lambda: folded("flat"), states="int16"),
     "hiss": Family(lambda: folded("hiss"), small=True),
     "hiss wide": Family(lambda: folded("hiss wide")),
+    "lstm": Family(lambda: folded("lstm"), small=True),
     "mamba": Family(lambda: folded("mamba"), small=True),
     "arnet": Family(lambda: folded("arnet"), small=True),
     "residual": Family(lambda: folded("residual"), weights="int16"),

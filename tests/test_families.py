@@ -10,16 +10,24 @@ import pytest
 torch = pytest.importorskip("torch", reason="models need torch: pip install 'hiss[train]'")
 
 from click.testing import CliRunner  # noqa: E402
+from core_families import folded  # noqa: E402
+from programs import random_program, random_samples  # noqa: E402
 from test_training import FAST, recording  # noqa: E402
 
 from hiss.cli.levels import level  # noqa: E402
 from hiss.cli.train import command  # noqa: E402
+from hiss.engines import Stepper  # noqa: E402
+from hiss.engines.c_engine import run_selftest  # noqa: E402
+from hiss.firmware_export import export_c  # noqa: E402
+from hiss.firmware_export.selftest import usual_samples  # noqa: E402
 from hiss.folding import fold  # noqa: E402
-from hiss.models import S4D, Mamba  # noqa: E402
+from hiss.models import LSTM, S4D, Mamba  # noqa: E402
+from hiss.program import integer, integer_sequence, interpreter, sequence  # noqa: E402
+from hiss.quantization import quantized  # noqa: E402
 from hiss.recording import write_hdf5  # noqa: E402
 from hiss.training import Run  # noqa: E402
 
-FAMILIES = {"mamba": Mamba}
+FAMILIES = {"mamba": Mamba, "lstm": LSTM}
 ASKED = ["--target", "force", "--period", "5", "--no-base", *FAST]
 
 
@@ -44,7 +52,48 @@ def test_a_family_is_trained_kept_resumed_and_folded_as_both_levels(family, tmp_
     assert (tmp_path / "run" / "best.safetensors").read_bytes() == before
     x = recording(120, 3).x
     y = run.estimate(x[None])[0]
-    np.testing.assert_allclose(fold(run).predict(x), y, rtol=0, atol=1e-5 * np.abs(y).max())
+    program = fold(run)
+    stepper, bound = Stepper(program), 1e-5 * np.abs(y).max()
+    np.testing.assert_allclose(program.predict(x), y, rtol=0, atol=bound)
+    np.testing.assert_allclose(steps_of(stepper, x), y, rtol=0, atol=bound)
+    assert run_selftest(export_c(program, tmp_path / "c", "model")) == 0
+
+
+def steps_of(stepper: Stepper, x: np.ndarray) -> list[np.ndarray]:
+    """The estimates of single steps."""
+    return [y for y in map(stepper.step, x) if y is not None]
+
+
+def test_the_report_says_that_a_cell_saturates():
+    """It has no bound: samples far beyond calibration drive it to the end of its range, and it stays there."""
+    program = folded("lstm")
+    x = usual_samples(program, 300).astype(float)
+    made, report = quantized(program, [x])
+    assert set(report.fed_back) == {f"{level}.{part}" for level in ("low.0", "high.0", "high.1") for part in "hc"}
+    assert "they saturate: low.0.h" in report.text()
+    assert not quantized(folded("mamba"), [x])[1].fed_back
+    assert np.isfinite(integer_sequence.predict(made, 1e6 * x)).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_loops_over_whole_sequences_are_steps(seed):
+    """Loops step together and chunks of loops run side by side: the same integers, the same floats (1e-12)."""
+    for program in (folded("lstm"), random_program(seed, feedback=True, tare=0)):
+        x = random_samples(program, 83, seed).astype(float)
+        made, _ = quantized(program, [x])
+        whole = integer.samples(made, x)
+        state = {**integer.init_state(made), "tare.left": np.array(0)}
+        np.testing.assert_array_equal(integer_sequence.run(made, whole), integer.run(made, state, whole)[0])
+        exact = interpreter.cast(program, np.float64)
+        state = {**interpreter.init_state(exact), "tare.left": np.array(0)}
+        y, after = sequence.run(exact, state, x)
+        steps = []
+        for row in x:
+            estimate, state = interpreter.step(exact, state, row)
+            steps += [] if estimate is None else [estimate]
+        np.testing.assert_allclose(y, steps, rtol=1e-12, atol=1e-12)
+        for part, held in after.items():
+            np.testing.assert_allclose(held, state[part], rtol=1e-12, atol=1e-12, err_msg=part)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="models need torch: pip install 'his
 from hiss.dataset import Scaling  # noqa: E402
 from hiss.errors import FoldError  # noqa: E402
 from hiss.folding import fold_model  # noqa: E402
-from hiss.models import S4D, ARNet, Flat, Hierarchical, Mamba, Residual  # noqa: E402
+from hiss.models import LSTM, S4D, ARNet, Flat, Hierarchical, Mamba, Residual  # noqa: E402
 from hiss.program import cost, interpreter, passes, sequence  # noqa: E402
 from hiss.program import ops as o  # noqa: E402
 from hiss.recording import Channel  # noqa: E402
@@ -20,6 +20,7 @@ from hiss.recording import Channel  # noqa: E402
 CHANNELS, OUTPUTS = 3, 2
 LOW = S4D(d_model=6, n_layers=2, d_state=4)
 MAMBA = Mamba(d_model=5, n_layers=2, d_state=3)
+CELLS = LSTM(d_model=5, n_layers=2)
 FAMILIES = {
     "flat": Flat(S4D(d_model=5, n_layers=2, d_state=6), period=4),
     "flat every sample": Flat(S4D(d_model=5, n_layers=1, d_state=6, init="legs"), period=1),
@@ -31,6 +32,9 @@ FAMILIES = {
     "flat mamba": Flat(MAMBA, period=4),
     "mamba mamba": Hierarchical(MAMBA, MAMBA, period=5),
     "mamba s4d": Hierarchical(MAMBA, LOW, period=3),
+    "flat lstm": Flat(CELLS, period=4),
+    "lstm lstm": Hierarchical(CELLS, CELLS, period=5),
+    "lstm mamba": Hierarchical(CELLS, MAMBA, period=3),
     "s4d mamba, residual": Residual(ARNet(ages=(0, 3), period=5), Hierarchical(LOW, MAMBA, period=5)),
     "arnet": ARNet(ages=(0, 1, 4, 11), period=5),
     "arnet without present": ARNet(ages=(3, 1, 2), period=1),

@@ -7,13 +7,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from hiss.models import S4D, ARNet, Flat, Hierarchical, Mamba, Residual  # noqa: E402
+from hiss.models import LSTM, S4D, ARNet, Flat, Hierarchical, Mamba, Residual  # noqa: E402
 from hiss.models.blocks import S4DBlock, linear_rows  # noqa: E402
 from hiss.models.s4d import DISCRETIZATIONS, INITS, S4DKernel, fast_length, initial_modes  # noqa: E402
 from hiss.models.spec import spec_from_json, spec_to_json  # noqa: E402
 from hiss.models.stack import StackSpec  # noqa: E402
 
-FAMILIES: list[StackSpec] = [S4D(6, 2, 8), Mamba(6, 2, 3)]
+FAMILIES: list[StackSpec] = [S4D(6, 2, 8), Mamba(6, 2, 3), LSTM(6, 2)]
 
 
 def kind(spec: object) -> str:

@@ -16,7 +16,7 @@ from test_cli import contents, hiss, recording  # noqa: E402
 from hiss.errors import FoldError, TrainingError  # noqa: E402
 from hiss.folding import fold  # noqa: E402
 from hiss.folding.grids import weight_grids  # noqa: E402
-from hiss.models import S4D, ARNet, Flat, Hierarchical, Mamba, Residual  # noqa: E402
+from hiss.models import LSTM, S4D, ARNet, Flat, Hierarchical, Mamba, Residual  # noqa: E402
 from hiss.program import integer_sequence, sequence  # noqa: E402
 from hiss.program import ops as o  # noqa: E402
 from hiss.program.constants import constants  # noqa: E402
@@ -224,3 +224,9 @@ def test_a_fine_tuned_run_is_not_fine_tuned_again(run_folder):
     code, _, err = hiss("train", "--resume", made, "--quantize-aware")
     assert code == 2
     assert "already" in err
+
+
+def test_gates_of_an_lstm_are_refused_with_a_reason():
+    run = fit(Flat(LSTM(4, 1), 5), [recording("a")], "force", options=QUICK, progress=False)
+    with pytest.raises(FoldError, match="formats its weights share"):
+        grids_of(run)

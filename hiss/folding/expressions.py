@@ -30,9 +30,10 @@ class Expression:
         """factor self + offset, elementwise."""
         return Expression({name: factor[:, None] * w for name, w in self.terms.items()}, factor * self.bias + offset)
 
-    def head(self, count: int) -> Expression:
-        """The first `count` elements."""
-        return Expression({name: w[:count] for name, w in self.terms.items()}, self.bias[:count])
+    def rows(self, first: int, count: int) -> Expression:
+        """`count` elements from `first` on."""
+        some = slice(first, first + count)
+        return Expression({name: w[some] for name, w in self.terms.items()}, self.bias[some])
 
 
 def value(name: str, width: int) -> Expression:

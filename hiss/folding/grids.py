@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from hiss.errors import FoldError
-from hiss.models import FlatModel, HierarchicalModel, MambaBlock, S4DBlock, Stack
+from hiss.models import FlatModel, HierarchicalModel, LSTMLayer, MambaBlock, S4DBlock, Stack
 from hiss.program import Program
 from hiss.program import ops as o
 
@@ -64,4 +64,9 @@ def _rows(block: nn.Module) -> dict[str, list[tuple[str, int]]]:
                 "w_out.weight": [("mix", block.w_out.out_features)],
                 "conv.taps": [("conv", inner)],
             }
+        case LSTMLayer():
+            raise FoldError(
+                "LSTM: a gate adds products of two values, whose formats its weights share, so no row has a grid of "
+                "its own to train on; quantize it as it is, with int16 weights where int8 costs too much"
+            )
     raise FoldError(f"{type(block).__name__}: its weights cannot be trained on a grid")

@@ -10,12 +10,17 @@ import numpy as np
 from hiss.errors import FoldError
 from hiss.folding.expressions import Builder, Expression, value
 from hiss.folding.layers import linear, s4d_blocks
+from hiss.folding.lstm import lstm_layers
 from hiss.folding.mamba import mamba_blocks
-from hiss.models import MambaStack, S4DStack, Stack
+from hiss.models import LSTMStack, MambaStack, S4DStack, Stack
 
 Between = Callable[[Builder, str, Any, str, bool], str]
 """(builder, prefix, stack, value that the blocks read, restart) -> value that they make."""
-BETWEEN: dict[type[Stack], Between] = {S4DStack: s4d_blocks, MambaStack: mamba_blocks}
+BETWEEN: dict[type[Stack], Between] = {
+    S4DStack: s4d_blocks,
+    MambaStack: mamba_blocks,
+    LSTMStack: lstm_layers,
+}
 
 
 def fold_stack(b: Builder, name: str, stack: Stack, x: Expression, restart: bool) -> Expression:

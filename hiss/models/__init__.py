@@ -4,12 +4,14 @@ from hiss.models.arnet import ARNet, ARNetModel
 from hiss.models.blocks import S4D, S4DBlock, S4DStack
 from hiss.models.flat import Flat, FlatModel
 from hiss.models.hierarchical import Hierarchical, HierarchicalModel
+from hiss.models.lstm import LSTM, LSTMLayer, LSTMStack
 from hiss.models.mamba import Mamba, MambaBlock, MambaStack
 from hiss.models.residual import Residual, ResidualModel
 from hiss.models.s4d import S4DKernel
 from hiss.models.stack import Stack, StackSpec
 
 __all__ = [
+    "LSTM",
     "S4D",
     "ARNet",
     "ARNetModel",
@@ -17,6 +19,8 @@ __all__ = [
     "FlatModel",
     "Hierarchical",
     "HierarchicalModel",
+    "LSTMLayer",
+    "LSTMStack",
     "Mamba",
     "MambaBlock",
     "MambaStack",

@@ -12,12 +12,13 @@ from hiss.models.arnet import ARNet
 from hiss.models.blocks import S4D
 from hiss.models.flat import Flat
 from hiss.models.hierarchical import Hierarchical
+from hiss.models.lstm import LSTM
 from hiss.models.mamba import Mamba
 from hiss.models.residual import Residual
 from hiss.models.stack import StackSpec
 
 Spec = Hierarchical | Flat | ARNet | Residual
-FAMILIES: dict[str, type[StackSpec]] = {kind.__name__: kind for kind in (S4D, Mamba)}
+FAMILIES: dict[str, type[StackSpec]] = {kind.__name__: kind for kind in (S4D, Mamba, LSTM)}
 """What may stand flat, as low and as high level."""
 KINDS: dict[str, Any] = {**FAMILIES, **{kind.__name__: kind for kind in (Flat, Hierarchical, ARNet, Residual)}}
 

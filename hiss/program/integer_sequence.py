@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hiss.program import integer, schedule
+from hiss.program import integer, loops, schedule
 from hiss.program import ops as o
 from hiss.program.integer import Integer
 from hiss.program.ops import Index
@@ -31,34 +31,26 @@ def run(program: Program, x: Index, by: Integer | None = None) -> Index:
     x, program = x[..., : max(0, x.shape[-2] - program.latency), :], program.plain
     state = integer.init_state(program, x.shape[:-2])
     state["tare.left"] = np.array(0)
-    if any(_feeds_back(stage) for stage in program.stages):
-        return integer.run(program, state, x, by)[0]
     first = schedule.input_op(program)
     values: Values = {first.out: by.input_value(first, {"tare.mean": state["tare.mean"][..., None, :]}, x)}
     for stage in program.stages:
-        values = _stage(program, stage, by, values)
+        values = _stage(program, stage, by, values, state)
     return np.concatenate(list(values.values()), axis=-1)
 
 
-def _feeds_back(stage: Stage) -> bool:
-    """True where an op reads a value that is made after it."""
-    late = {op.out for op in stage.ops if not isinstance(op, o.Input)}
-    for op in stage.ops:
-        if late & set(op.reads):
-            return True
-        late.discard(op.out)
-    return False
-
-
-def _stage(program: Program, stage: Stage, by: Integer, values: Values) -> Values:
+def _stage(program: Program, stage: Stage, by: Integer, values: Values, fresh: State) -> Values:
     """What a stage hands on, at the last steps of its periods."""
     k = stage.period
     steps = next(iter(values.values())).shape[-2] // k * k
     values = {name: value[..., :steps, :] for name, value in values.items()}
     ends = {name: value[..., k - 1 :: k, :] for name, value in values.items()}
-    for op in stage.ops:
-        if isinstance(op, o.Input):
+    for group in loops.groups(stage):
+        if loops.is_loop(group):
+            made, _ = loops.run(program, by, stage, group, fresh, values, 0)
+            values |= made
+            ends |= {name: value[..., k - 1 :: k, :] for name, value in made.items()}
             continue
+        op = group[0]
         each = op in stage.every
         if op.remembers:
             y = _remembered(program, op, by, values, ends, k, each)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from hiss.program import interpreter as it
+from hiss.program import loops
 from hiss.program import ops as o
 from hiss.program.interpreter import Array, State, Values
 from hiss.program.program import Program, Stage
@@ -73,13 +74,18 @@ def _stage_run(program: Program, index: int, state: State, values: Values, obser
     stage = program.stages[index]
     phase, steps = int(state[f"phase.{index}"]), next(iter(values.values())).shape[-2]
     ends = slice(stage.period - 1 - phase, None, stage.period)
-    if _has_feedback(stage):
-        return _stage_by_steps(program, index, state, values, observe)
     values, changed = dict(values), {f"phase.{index}": np.array((phase + steps) % stage.period)}
     at_ends: Values = {name: value[..., ends, :] for name, value in values.items()}
-    for op in stage.ops:
-        if isinstance(op, o.Input):
+    for group in loops.groups(stage):
+        if loops.is_loop(group):
+            made, after = loops.run(program, it.Floating(program), stage, group, state, values, phase)
+            values |= made
+            at_ends |= {name: made[name][..., ends, :] for name in made}
+            changed |= {key: after[key] for op in group for key in it.named(op, it.state_of(op, after))}
+            for name, value in made.items():
+                observe(name, value)
             continue
+        op = group[0]
         last = op not in stage.every
         if op.remembers:
             fresh = it.initial(op, values[op.reads[0]].shape[-1], it.input_op(program).offset.dtype)
@@ -106,38 +112,6 @@ def _spread(op: o.Op, at_ends: Values, values: Values, ends: slice) -> Values:
             full[..., ends, :] = at_ends[name]
             spread[name] = full
     return spread
-
-
-def _has_feedback(stage: Stage) -> bool:
-    made: set[str] = set()
-    own = {op.out for op in stage.ops}
-    for op in stage.ops:
-        if any(name in own and name not in made for name in op.reads):
-            return True
-        made.add(op.out)
-    return False
-
-
-def _stage_by_steps(
-    program: Program, index: int, state: State, values: Values, observe: Observer
-) -> tuple[Values, State]:
-    stage = program.stages[index]
-    steps, state = next(iter(values.values())).shape[-2], dict(state)
-    handed: list[Values] = []
-    for t in range(steps):
-        phase = int(state[f"phase.{index}"])
-        complete = phase == stage.period - 1
-        made, changed = it.stage_step(program, stage, state, {n: v[..., t, :] for n, v in values.items()}, complete)
-        state |= {**changed, f"phase.{index}": np.array(0 if complete else phase + 1)}
-        for op in stage.ops:
-            if op.out in made and not isinstance(op, o.Input):
-                observe(op.out, made[op.out][..., None, :])
-        if complete:
-            handed.append({name: made[name] for name in stage.hands})
-    width, batch = program.widths, state["tare.mean"].shape[:-1]
-    empty = {name: np.zeros((*batch, 0, width[name]), it.input_op(program).offset.dtype) for name in stage.hands}
-    stacked = {n: np.stack([h[n] for h in handed], axis=-2) for n in stage.hands} if handed else empty
-    return stacked, state
 
 
 def _scan(op: o.Op, state: State, values: Values, fresh: State, stage: Stage, phase: int) -> tuple[Array, State]:

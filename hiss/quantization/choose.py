@@ -14,6 +14,7 @@ from hiss.errors import ProgramError
 from hiss.program import Program, Stage, bounds
 from hiss.program import ops as o
 from hiss.program.constants import constants, poles
+from hiss.program.loops import fed_back
 from hiss.quantization.auto import within_budget
 from hiss.quantization.calibration import Observed, Progress, observe, prepared, value_formats
 from hiss.quantization.finest import INT16, Trial, coarsened, gain, inside, read_out, rows, selective, state
@@ -136,4 +137,4 @@ def _report(program: Program, observed: Observed, moved: tuple[Moved, ...], choi
     weights = {op.out: formats[op.out][PARTS[type(op)]].bits for _, _, op in program.ops() if type(op) in PARTS}
     for _, _, op in program.ops():
         constants(op, formats)  # all fit
-    return Report(weights, states, tuple(values), moved, circle, bounds.prove(program), choice)
+    return Report(weights, states, tuple(values), moved, circle, bounds.prove(program), choice, fed_back(program))

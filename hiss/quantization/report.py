@@ -67,6 +67,7 @@ class Report:
     pole_max: float  # largest modulus of a rounded pole; 0 without poles
     proofs: tuple[Proof, ...]
     choice: Choice | None = None  # where a budget was given
+    fed_back: tuple[str, ...] = ()  # values that come back to themselves: no bound holds them, they saturate
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and lists."""
@@ -84,6 +85,10 @@ class Report:
         ]
         if states:
             lines.append(f"all poles lie inside the circle after rounding, the largest at {self.pole_max:.6f}")
+        held = {v.name: v for v in self.values}
+        if self.fed_back:
+            loops = [f"{n} at {held[n].holds:.4g} (calibration {held[n].largest:.4g})" for n in self.fed_back]
+            lines.append(f"fed back without a bound, so they saturate: {', '.join(loops)}")
         lines += [
             f"moved inward: {m.out} [{m.channel}, {m.mode}] from {m.before:.6f} to {m.after:.6f}" for m in self.moved
         ]
