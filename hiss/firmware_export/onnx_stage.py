@@ -52,11 +52,15 @@ def _values(graph: Graph, program: Program, index: int, inputs: Names) -> Names:
 
 
 def _run(graph: Graph, step: Step, last: str | None) -> tuple[list[str], Names]:
-    """Hands and states; without `last` ops there is nothing to choose: the hands are there on every step."""
+    """Hands and states; a hand that `every` makes, or that was received, is there on every step."""
     stage, width = step.program.stages[step.index], step.program.widths
-    if last and not stage.last:
+    late = [op.out for op in stage.last if op.out in stage.hands]
+    if last and not late:
         step.every(graph)
-        return [step.values[name] for name in stage.hands], step.commit(graph, last)
-    return run(
-        graph, step, last, lambda _, values: [Result(values[n], "float32", (BATCH, width[n])) for n in stage.hands]
-    )
+        chosen, after = [], step.commit(graph, last)
+    else:
+        chosen, after = run(
+            graph, step, last, lambda _, values: [Result(values[n], "float32", (BATCH, width[n])) for n in late]
+        )
+    known = step.values | dict(zip(late, chosen, strict=True))
+    return [known[name] for name in stage.hands], after
