@@ -11,7 +11,7 @@ from hiss.engines.step_check import BySteps
 from hiss.engines.step_stepper import Array, FloatStates, StagedStepper
 from hiss.errors import ExportError, MissingExtraError, ProgramError
 from hiss.firmware_export.onnx_whole import whole_states
-from hiss.firmware_export.step_model import StepModel, StepState, step_model
+from hiss.firmware_export.step_model import StepModel, StepState, step_model, tensor_names
 from hiss.program import Program
 from hiss.program.schedule import State
 
@@ -34,35 +34,45 @@ class OnnxStepper(StagedStepper):
 
 
 class _Runner:
+    """What the graphs are fed is kept between steps: a dictionary per stage, in which states take each other's place."""
+
     def __init__(self, model: StepModel):
         self._sessions = [session(model.files[stage.file]) for stage in model.stages]
         self._stages = model.stages
         self._states = FloatStates(model.program, model.stages)
         self._tare = bool(model.program.tare)
-        self._flags = [{"last": np.array(False)}, {"last": np.array(True)}]
+        self._flags = np.array(False), np.array(True)
+        self._names = [[name for _, name, _ in tensor_names(stage)] for stage in model.stages]
+        self._feeds: list[dict[str, Array]] = []
 
     def step(self, stage: int, values: list[Array], mean: Array, last: bool) -> list[Array]:
-        told, held = self._stages[stage], self._states.held[stage]
+        told, feed = self._stages[stage], self._feeds[stage]
         given = [*values, mean] if self._tare and stage == 0 else values
-        feed = {name: value[None] for name, value in zip(told.reads, given, strict=True)}
+        for name, value in zip(told.reads, given, strict=True):
+            feed[name] = value[None]
         if told.last:
-            feed |= self._flags[last]
-        for name, array in held.items():
-            feed[f"{name}_in"] = array
+            feed[told.last] = self._flags[last]
         made = self._sessions[stage].run(None, feed)
         hands = len(told.hands)
-        for name, array in zip(held, made[hands:], strict=True):
-            held[name] = array
+        for name, array in zip(self._names[stage], made[hands:], strict=True):
+            feed[name] = array
         return [array[0] for array in made[:hands]]
 
     def clear(self) -> None:
         self._states.clear()
+        self._feed()
 
     def get(self) -> State:
+        for held, feed in zip(self._states.held, self._feeds, strict=True):
+            held.update({name: feed[f"{name}_in"] for name in held})
         return self._states.get()
 
     def put(self, state: State) -> None:
         self._states.put(state)
+        self._feed()
+
+    def _feed(self) -> None:
+        self._feeds = [{f"{name}_in": array for name, array in held.items()} for held in self._states.held]
 
 
 class _Whole:

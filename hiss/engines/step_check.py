@@ -45,13 +45,13 @@ class BySteps:
 
     def __init__(self, stepper: StagedStepper | IntegerStepper):
         self.reset, self.tare = stepper.reset, stepper.tare
-        self._stepper = stepper
+        self.stepper = stepper
 
     def run(self, x: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[Any]]:
         """step() over samples."""
-        made = [self._stepper.step(sample) for sample in x]
+        made = [self.stepper.step(sample) for sample in x]
         found = np.array([y for y in made if y is not None], np.float32)
-        return np.array([y is not None for y in made], bool), found.reshape(-1, len(self._stepper.program.outputs))
+        return np.array([y is not None for y in made], bool), found.reshape(-1, len(self.stepper.program.outputs))
 
 
 @dataclass(frozen=True)
