@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -11,9 +12,6 @@ from click.testing import CliRunner
 from core_families import FAMILIES, integer_program
 from programs import random_program, random_samples
 from step_models import PLAIN, interpreted, long_run
-
-onnx = pytest.importorskip("onnx", reason="ONNX needs: pip install 'hiss[onnx]'")
-onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX needs: pip install 'hiss[onnx]'")
 
 from hiss.cli.main import command
 from hiss.engines import Stepper, open_stepper
@@ -24,6 +22,9 @@ from hiss.firmware_export.step_model import StepModel, load_step_model, step_mod
 from hiss.program import interpreter, passes, sequence
 from hiss.recording import Channel, Recording
 from hiss.recording_hdf5 import write_hdf5
+
+onnx = pytest.importorskip("onnx", reason="ONNX needs: pip install 'hiss[onnx]'")
+onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX needs: pip install 'hiss[onnx]'")
 
 BOUND = 1e-5
 
@@ -95,7 +96,7 @@ def fresh(graph, batch: int) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("family", ["hiss", "mamba", "every position", "random 1", "random 2"])
 def test_a_batch_runs_as_its_members_do(family):
-    """Single graph, stages and sequence, three recordings side by side; a sequence cut in two goes on from its states."""
+    """Single graph, stages and sequence, three recordings side by side; a sequence that was cut goes on by its states."""
     program = _without_tare(FAMILIES[family].make())
     x = np.stack([random_samples(program, 43, seed) for seed in range(3)])
     made = step_model(program, "onnx")
@@ -103,7 +104,7 @@ def test_a_batch_runs_as_its_members_do(family):
     bound = BOUND * np.abs(expected).max() + 1e-6
     session = onnxruntime.InferenceSession(made.files[made.others["sequence"]])
     first, flags, *held = session.run(None, {"x": x[:, :20], **fresh(session, 3)})
-    names = [name for name in fresh(session, 3)]
+    names = list(fresh(session, 3))
     second, *_ = session.run(None, {"x": x[:, 20:], **dict(zip(names, held, strict=True))})
     assert len(flags) == 20
     np.testing.assert_allclose(np.concatenate([first, second], axis=1), expected, rtol=0, atol=bound)
@@ -322,7 +323,7 @@ def test_replay_by_onnx_prints_the_estimates_of_numpy(saved, tmp_path):
 
 
 def test_an_absent_package_names_its_extra(saved, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     done = run("replay", tmp_path / "a.hiss", tmp_path / "a.hiss", "--engine", "onnx")
     assert done.exit_code == 2
     with pytest.raises(Exception, match=r"hiss\[onnx\]"):

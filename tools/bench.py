@@ -13,10 +13,8 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +22,9 @@ import numpy as np
 import torch
 from bench_c import bench_c
 from bench_cores import bench_cores
+from bench_engines import bench_engines, engines_table
 from bench_models import FlatLSTM, hierarchical, small_integer_program, small_program
-from numpy.typing import NDArray
+from bench_steps import bench_steps, medians
 from torch import nn
 
 import hiss
@@ -57,6 +56,8 @@ def main() -> None:
     plain = small_program(optimize=False)
     say("numpy stepper")
     found["stepper"] = bench_stepper({"passes": program, "no_passes": plain})
+    say("every engine")
+    found["engines"] = bench_engines(program)
     say("C: this computer, emulated cores")
     found["c"] = bench_c(program, tuple(CORES))
     say("integers: every core with its gcc")
@@ -128,51 +129,10 @@ def bench_integers(program: Program) -> dict[str, dict[str, Any]]:
     return {f"{name}, {core}": figures for name, cores in made.items() for core, figures in cores.items()}
 
 
-def bench_stepper(programs: dict[str, Program], rounds: int = 25, samples: int = 1000) -> dict[str, Any]:
-    """Microseconds per sample: {program: {"cpu" | "wall": {"p50", "p99", "mean"}}}, medians of the rounds.
-
-    cpu is the clock of the thread: what the step takes when nothing else wants the core.
-    """
+def bench_stepper(programs: dict[str, Program]) -> dict[str, Any]:
+    """The numpy stepper on each program."""
     steppers = {name: hiss.Stepper(program) for name, program in programs.items()}
-    x = usual_samples(next(iter(programs.values())), samples)
-    for stepper in steppers.values():
-        timed_steps(stepper, x)
-    taken: dict[tuple[str, str], list[dict[str, float]]] = {}
-    for _ in range(rounds):
-        for name, stepper in steppers.items():
-            for clock, us in timed_steps(stepper, x).items():
-                taken.setdefault((name, clock), []).append(summary(us))
-    return {
-        name: {clock: medians(taken[name, clock]) for clock in ("cpu", "wall")} | {"rounds": rounds, "samples": samples}
-        for name in steppers
-    }
-
-
-def timed_steps(stepper: hiss.Stepper, x: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
-    """Microseconds of each step on both clocks, less what reading the clocks takes."""
-    cpu, wall = time.thread_time_ns, time.perf_counter_ns
-
-    def timed(action: Callable[[Any], object], samples: Iterable[Any]) -> NDArray[np.int64]:
-        taken = []
-        for sample in samples:
-            cpu_before, wall_before = cpu(), wall()
-            action(sample)
-            wall_after = wall()
-            taken.append((cpu() - cpu_before, wall_after - wall_before))
-        return np.array(taken)
-
-    us = (timed(stepper.step, x) - timed(id, range(200)).min(0)) / 1e3
-    return {"cpu": us[:, 0], "wall": us[:, 1]}
-
-
-def summary(us: NDArray[np.float64]) -> dict[str, float]:
-    """p50, p99 and mean."""
-    return {"p50": float(np.median(us)), "p99": float(np.percentile(us, 99)), "mean": float(us.mean())}
-
-
-def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
-    """Key by key."""
-    return {key: round(statistics.median(each[key] for each in rounds), 2) for key in rounds[0]}
+    return bench_steps(steppers, usual_samples(next(iter(programs.values())), 1000))
 
 
 # ---- the training step -----------------------------------------------------------------------------------------------
@@ -232,7 +192,7 @@ def table(found: dict[str, Any]) -> str:
     rows += [("MAC per sample", f"{macs['passes']:,.0f}", f"{macs['no_passes']:,.0f} without the passes")]
     rows += [row for part in found["training"].values() for row in training_rows(part)]
     lines = ["| what | measured | beside it |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
-    return "\n".join([*lines, "", footnote(found["machine"])])
+    return "\n".join([*lines, "", engines_table(found["engines"]), "", footnote(found["machine"])])
 
 
 def stepper_rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from hiss.engines.step_check import BySteps
 from hiss.engines.step_stepper import Array, FloatStates, StagedStepper
 from hiss.errors import ExportError, MissingExtraError, ProgramError
-from hiss.firmware_export.onnx_whole import whole_states
 from hiss.firmware_export.step_model import StepModel, StepState, step_model, tensor_names
 from hiss.program import Program
 from hiss.program.schedule import State
@@ -34,7 +33,7 @@ class OnnxStepper(StagedStepper):
 
 
 class _Runner:
-    """What the graphs are fed is kept between steps: a dictionary per stage, in which states take each other's place."""
+    """What graphs are fed is kept between steps: a dictionary per stage, in which states take each other's place."""
 
     def __init__(self, model: StepModel):
         self._sessions = [session(model.files[stage.file]) for stage in model.stages]
@@ -79,6 +78,8 @@ class _Whole:
     """A graph of the whole program, of a step or of a sequence, as a Form."""
 
     def __init__(self, model: StepModel, form: str):
+        from hiss.firmware_export.onnx_whole import whole_states  # wants onnx, which steps alone do without
+
         self._session = session(model.files[model.others[form]])
         self._sequence = form == "sequence"
         self._states = whole_states(model.program)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from hiss.errors import MissingExtraError
 
 OPSET, IR_VERSION = 17, 8
-"""Read by onnxruntime 1.12 and later (it takes opset 17 with IR version 8)."""
+"""Read by onnxruntime 1.12 and later. 1.17 and 1.18 compute wrong numbers where a model has an If, unless their
+enable_mem_pattern is off; 1.19.2 and later are right (tried: 1.17.3, 1.18.1, 1.19.2, 1.20.1, 1.32.0)."""
 
 BATCH = "batch"
 
