@@ -96,7 +96,7 @@ def fresh(graph, batch: int) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("family", ["hiss", "mamba", "every position", "random 1", "random 2"])
 def test_a_batch_runs_as_its_members_do(family):
-    """Single graph, stages and sequence, three recordings side by side; a sequence that was cut goes on by its states."""
+    """Single graph, stages, sequence: three recordings side by side; a sequence that was cut goes on by its states."""
     program = _without_tare(FAMILIES[family].make())
     x = np.stack([random_samples(program, 43, seed) for seed in range(3)])
     made = step_model(program, "onnx")

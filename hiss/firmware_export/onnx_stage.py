@@ -55,9 +55,10 @@ def _run(graph: Graph, step: Step, last: str | None) -> tuple[list[str], Names]:
     """Hands and states; a hand that `every` makes, or that was received, is there on every step."""
     stage, width = step.program.stages[step.index], step.program.widths
     late = [op.out for op in stage.last if op.out in stage.hands]
+    chosen: list[str] = []
     if last and not late:
         step.every(graph)
-        chosen, after = [], step.commit(graph, last)
+        after = step.commit(graph, last)
     else:
         chosen, after = run(
             graph, step, last, lambda _, values: [Result(values[n], "float32", (BATCH, width[n])) for n in late]
