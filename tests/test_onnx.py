@@ -297,7 +297,7 @@ def test_the_verb_writes_what_it_has_checked(saved, tmp_path):
     assert held == told["check"]
     assert max(held["difference"].values()) <= held["bound"]
     said = run("export", tmp_path / "a.hiss", "--to", "onnx", "-o", tmp_path / "edge").stdout
-    assert "largest difference from the interpreter" in said
+    assert "largest difference from the floating point interpreter" in said
 
 
 def test_options_of_c_are_refused_for_onnx_and_the_other_way_round(saved, tmp_path):
