@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from hiss.dataset import F32, F64, RANGE_MARGIN, SMALLEST_STD, Batch, Scaling
+from hiss.dataset import F32, F64, RANGE_MARGIN, Batch, Scaling
 from hiss.errors import MissingExtraError, TrainingError
 from hiss.recording import Channel, Recording
+from hiss.scaling_rules import SMALLEST_STD
 
 ROTATIONS = ("none", "yaw", "full", "yaw_inputs", "full_inputs")
 """yaw: about z, of what is given in a frame whose z is up; full: any. _inputs: targets, in another frame, stay."""

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from hiss.errors import ProgramError, TrainingError
 from hiss.recording import Recording, check_channels, choose_targets
+from hiss.scaling_rules import RULES, SMALLEST_STD
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-SMALLEST_STD = 1e-5
 RANGE_MARGIN = 4.0
 """The declared range goes this many spans of the training data beyond its least and largest value."""
 
@@ -111,27 +111,48 @@ class Scaling:
             raise ProgramError("scaling: tare must be 0 or more, deviations positive, lo at most hi")
 
 
-def fit_scaling(recordings: Seq[Recording], *, deltas: bool = True) -> Scaling:
-    """Statistics of training recordings (tared, regular); targets are counted where they are valid."""
-    x = np.concatenate([r.x for r in recordings]).astype(np.float64)
-    dx = np.concatenate([np.diff(r.x.astype(np.float64), axis=0, prepend=r.x[:1]) for r in recordings])
+def fit_scaling(recordings: Seq[Recording], *, deltas: bool = True, rule: str = "standard") -> Scaling:
+    """Statistics of training recordings (tared, regular); targets are counted where they are valid.
+
+    rule: a name of `hiss.scaling_rules`.
+    """
+    chosen = RULES[rule]
+    lo, hi = _ranges(recordings, chosen.limit)
+    seen = [np.clip(r.x.astype(np.float64), lo, hi) for r in recordings]
     y = np.concatenate([r.y[r.valid] for r in recordings]).astype(np.float64)
     if not len(y):
         raise TrainingError("no sample of the training recordings is valid: there is nothing to learn from")
-    lo, hi = x.min(0), x.max(0)
-    margin = RANGE_MARGIN * np.maximum(hi - lo, SMALLEST_STD)
+    mean, std = chosen.channels(np.concatenate(seen), [c.name for c in recordings[0].channels])
+    delta_mean, delta_std = chosen.columns(np.concatenate([np.diff(x, axis=0, prepend=x[:1]) for x in seen]))
+    y_mean, y_std = chosen.targets(y)
     return Scaling(
         tare=recordings[0].tared,
-        lo=_single(lo - margin),
-        hi=_single(hi + margin),
-        mean=x.mean(0),
-        std=np.maximum(x.std(0), SMALLEST_STD),
+        lo=lo,
+        hi=hi,
+        mean=mean,
+        std=std,
         deltas=deltas,
-        delta_mean=dx.mean(0),
-        delta_std=np.maximum(dx.std(0), SMALLEST_STD),
-        y_mean=y.mean(0),
-        y_std=np.maximum(y.std(0), SMALLEST_STD),
+        delta_mean=delta_mean,
+        delta_std=delta_std,
+        y_mean=y_mean,
+        y_std=y_std,
     )
+
+
+def _ranges(recordings: Seq[Recording], limit: float | None) -> tuple[F64, F64]:
+    """The declared range of each channel."""
+    lo = np.min([r.x.min(0) for r in recordings], axis=0).astype(np.float64)
+    hi = np.max([r.x.max(0) for r in recordings], axis=0).astype(np.float64)
+    if limit is not None:
+        return np.full_like(lo, -limit), np.full_like(hi, limit)
+    margin = RANGE_MARGIN * np.maximum(hi - lo, SMALLEST_STD)
+    return _single(lo - margin), _single(hi + margin)
+
+
+def target_deviation(recordings: Seq[Recording]) -> F64:
+    """(D,) deviation of the valid targets: what errors are measured by, whatever the scaling."""
+    y = np.concatenate([r.y[r.valid] for r in recordings]).astype(np.float64)
+    return np.maximum(y.std(0), SMALLEST_STD)
 
 
 def _single(values: F64) -> F64:

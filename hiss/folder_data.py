@@ -1,11 +1,13 @@
 """Recordings out of a folder as its publisher gives it: what the scripts of such data sets have in common.
 
 A script has `trials(folder) -> (list[Trial], list[str])`, what is there and the names of what is missing, and
-`read(trial) -> (Recording, extra data sets)`, which raises LeftOut for a trial that is not to be used.
+`read(trial) -> (Recording, extra data sets)`, which raises LeftOut for a trial that is not to be used. Where the split
+counts what is left, it has `parts(n) -> ["train", "test", ...]` as well.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -85,4 +87,7 @@ def convert_folder(
         done()
     if not made.recordings:
         raise RecordingError(f"{folder}: all {len(trials)} trials are left out: {'; '.join(made.said())}")
+    if hasattr(script, "parts"):
+        parts = script.parts(len(made.recordings))
+        made.recordings[:] = [dataclasses.replace(r, split=p) for r, p in zip(made.recordings, parts, strict=True)]
     return made

@@ -43,15 +43,17 @@ def read_hdf5(path: str | os.PathLike[str], *, raw: bool = False) -> list[Record
         raise RecordingError(f"damaged HDF5 file ({error}); was it cut short?") from error
 
 
-def hdf5_arrays(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """All arrays of numbers in an HDF5 file of any layout, by their paths in it, such as "pose/ekf_ori".
+def hdf5_arrays(path: str | os.PathLike[str], *names: str) -> dict[str, Any]:
+    """The arrays of numbers in an HDF5 file of any layout, by their paths in it, such as "pose/ekf_ori".
+
+    names: only these, as far as they are there.
 
     Raises RecordingError when the file cannot be read or is damaged.
     """
     found: dict[str, Any] = {}
 
     def take(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiub":
+        if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiub" and (not names or name in names):
             found[name] = item[()]
 
     try:

@@ -28,6 +28,7 @@ MAY_IMPORT = {  # room -> rooms of hiss that it may import beside itself
         "recording",
         "dataset",
         "augment",
+        "scaling_rules",
         "metrics",
         "ridge",
         "quantum",

@@ -163,7 +163,7 @@ def _result(run: Run, scored: Scored, split: str) -> dict[str, Any]:
     }
     return {
         "outputs": outputs,
-        "nmse": scored.nmse(run.scaling.y_std),
+        "nmse": scored.nmse(run.target_std),
         **_motion(run, scored),
         "lookahead_s": run.lookahead_s,
         "split": split,
@@ -176,6 +176,8 @@ def _motion(run: Run, scored: Scored) -> dict[str, Any]:
     step_s = run.period / run.rate_hz
     if not all(c is not None and abs(c[1] - step_s) < 1e-6 * step_s for c in changes):
         return {}
+    if len({target.unit for target in run.targets}) > 1:
+        return {}  # a norm of metres and radians says nothing
     per_s = all(c is not None and c[0] == "v" for c in changes)
     unit = run.targets[0].unit.removesuffix("/s") if per_s else run.targets[0].unit
     return {"position_error": {"mean": scored.position_error() * (step_s if per_s else 1.0), "unit": unit}}

@@ -35,6 +35,7 @@ OPTION_KEYS = {
     "whiten": float,
     "folds": int,
     "retare": float,
+    "scaling": str,
     "rotate": str,
     "gain": float,
     "offset": float,

@@ -14,6 +14,7 @@ import click
 from hiss.changes import KINDS, change_names
 from hiss.cli.handling import POLICY
 from hiss.cli.levels import with_sets
+from hiss.cli.preset import preset_of
 from hiss.cli.settings import Settings, option_value, read_toml, settings_from, weight_choice
 from hiss.cli.stream import Positive, errors_reported, usage
 from hiss.errors import HissError, TrainingError
@@ -31,7 +32,8 @@ QUANTIZE_AWARE = {"steps": 300, "lr": 5e-4, "ssm_lr": 2e-4, "weight_decay": 0.0,
 
 
 @click.command()
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True))
+@click.option("--preset", help="As a data set of `hiss datasets list` says; FILES is its folder as it was downloaded.")
 @click.option("--target", multiple=True, help="What to estimate: a name, several (repeat, or commas), or vel_*.")
 @click.option("--inputs", multiple=True, help="Channels to estimate from, such as m*. [all that are not targets]")
 @click.option("--rate", type=Positive(), metavar="HZ", help="Sample rate in Hz. [that of the files]")
@@ -78,6 +80,7 @@ def command(
       hiss train config.toml
       hiss train mine.csv --from runs/skin -o runs/mine
       hiss train yosemite.csv --model arnet --forecast 12
+      hiss train --preset marker_writing marker_writing_hiss_dataset
       hiss train --resume runs/skin
       hiss train --resume runs/skin --quantize-aware -o runs/skin-int8
 
@@ -232,6 +235,12 @@ def _report(run: Run, out: Path, seconds: float, as_json: bool) -> None:
 def _asked(files: tuple[Path, ...], given: dict[str, Any], sets: tuple[str, ...], start: Path | None) -> Settings:
     """Defaults, then the config file, then the command line."""
     keys: dict[str, Any] = dict(FINE_TUNING) if start else {}
+    preset = given.pop("preset", None)
+    if preset:
+        made, files = preset_of(preset, files, given.get("out"))
+        keys |= made
+    elif folders := [str(f) for f in files if f.is_dir()]:
+        raise click.UsageError(f"{folders[0]} is a folder; give files, or say which data set it is with --preset")
     if len(files) == 1 and files[0].suffix == ".toml":
         config = usage(read_toml, files[0])
         here = files[0].parent  # paths in a config file count from where it lies

@@ -88,10 +88,10 @@ def _trained(
     except FoldError as error:
         ready = prepare(test, cell.data.target, cell.data.rate_hz, run.scaling.tare)
         scored = _scored(cell, run.estimate, ready)
-        return found | _figures(scored, run.scaling.y_std, run.targets) | {"arithmetic": "torch", "why": str(error)}
+        return found | _figures(scored, run.target_std, run.targets) | {"arithmetic": "torch", "why": str(error)}
     ready = scoring.ready(program, test)
     scored = _scored(cell, scoring.estimator(program), ready)
-    found |= _figures(scored, run.scaling.y_std, run.targets) | {"arithmetic": "float32"}
+    found |= _figures(scored, run.target_std, run.targets) | {"arithmetic": "float32"}
     from hiss.program.cost import cost
 
     spent = cost(program)
@@ -154,7 +154,7 @@ def _integers(cell: Cell, run: Run, program: Any, train: list[Recording], ready:
     try:
         made, _ = quantize(program, train, weights="int8")
         scored = _scored(cell, lambda x: integer_sequence.predict(made, x), ready)
-        return {"int8": _figures(scored, run.scaling.y_std, run.targets) | _bill(made)}
+        return {"int8": _figures(scored, run.target_std, run.targets) | _bill(made)}
     except (ProgramError, ExportError) as error:
         return {"why_no_integers": str(error)}
 

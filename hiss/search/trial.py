@@ -127,7 +127,7 @@ def run_trial(task: Task, candidate: Candidate, folder: Path, judge: Judge = lam
     run.save(folder / RUN)
     program.save(folder / MODEL)
     rmse = {t.name: float(e) for t, e in zip(run.targets, scored.rmse(), strict=True)}
-    return Outcome(candidate, price, scored.nmse(run.scaling.y_std), rmse, curve, time.perf_counter() - began)
+    return Outcome(candidate, price, scored.nmse(run.target_std), rmse, curve, time.perf_counter() - began)
 
 
 def held_out(task: Task) -> list[Recording]:

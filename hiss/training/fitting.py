@@ -30,6 +30,7 @@ from hiss.dataset import (
     hold_out,
     prepare,
     sequences,
+    target_deviation,
     window_length,
 )
 from hiss.errors import TrainingError
@@ -63,6 +64,7 @@ class Data:
     scaling: Scaling
     rate_hz: float
     turns: Turns | None = None
+    target_std: list[float] | None = None  # where the scaling of targets is not their deviation
 
 
 def fit(
@@ -124,6 +126,7 @@ def fit(
     more: dict[str, Any] = {"inputs": inputs, "steps": steps(train, recordings[0])} | _bits_of(grids)
     more |= {"forecast": forecast} if forecast else {}
     more |= {"gap": str(gaps)} if gaps != Gaps() else {}
+    more |= {"target_std": data.target_std} if data.target_std else {}
     run = Run(
         spec=spec,
         module=nn.Module(),
@@ -346,7 +349,7 @@ def _rate(recordings: Seq[Recording]) -> float:
 def _data(fit_on: list[Recording], val: list[Recording], spec: Any, options: TrainOptions, start: Run | None) -> Data:
     rate_hz, period = _rate(fit_on), spec.period
     turns = find_turns(options.rotate, fit_on[0].channels, fit_on[0].targets)
-    scaling = fit_scaling(fit_on) if start is None else start.scaling
+    scaling = fit_scaling(fit_on, rule=options.scaling) if start is None else start.scaling
     if turns and start is None:
         scaling = scaling_of_turned(scaling, fit_on, turns)
     length = window_length(fit_on, options.window_samples, rate_hz, period)
@@ -357,7 +360,8 @@ def _data(fit_on: list[Recording], val: list[Recording], spec: Any, options: Tra
         raise TrainingError("no sample of the validation recordings is valid: give others, or a larger val_fraction")
     retare = find_retare(fit_on, scaling, options.retare)
     augment = augmentation(options, scaling, turns)
-    return Data(parts, Windows(parts, length, period, resting, retare, augment), batch, scaling, rate_hz, turns)
+    std = None if options.scaling == "standard" or start else target_deviation(fit_on).tolist()
+    return Data(parts, Windows(parts, length, period, resting, retare, augment), batch, scaling, rate_hz, turns, std)
 
 
 def _device(name: str) -> torch.device:

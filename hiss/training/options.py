@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from hiss.augment import ROTATIONS
+from hiss.scaling_rules import RULES
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class TrainOptions:
     whiten: float = 0.001  # inputs of the correction are decorrelated, this much added to each variance; 0 = off
     folds: int = 5  # parts for the base's honest residuals; 1 = residuals of its own training data
     retare: float = 0.3  # share of windows shown as if tared at another moment of rest (tared recordings only)
+    scaling: str = "standard"  # how scales are made of the data: a name of hiss.scaling_rules
     rotate: str = "none"  # or yaw, full: vectors NAME_x _y _z turned at random; yaw_inputs, full_inputs: targets stay
     gain: float = 0.0  # deviation of the gain of each channel in a training window
     offset: float = 0.0  # deviation of its offset, in the channel's own deviations
@@ -44,6 +46,8 @@ class TrainOptions:
         for name in ("weight_decay", "warmup_steps", "whiten", "min_gain", "gain", "offset", "noise"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)}")
+        if self.scaling not in RULES:
+            raise ValueError(f"scaling is {self.scaling!r}; known: {', '.join(RULES)}")
         if self.rotate not in ROTATIONS:
             raise ValueError(f"rotate is {self.rotate!r}; known: {', '.join(ROTATIONS)}")
         for name in ("ema", "val_fraction", "retare", "least_base"):

@@ -55,6 +55,11 @@ class Run:
         """How long after the sample that an estimate belongs to it is made: 0, a target is at its chunk's end."""
         return 0.0
 
+    @property
+    def target_std(self) -> np.ndarray[Any, Any]:
+        """(D,) deviation of the training targets: what errors are measured by, also where the scaling is another."""
+        return np.array(self.provenance.get("target_std", self.scaling.y_std), np.float64)
+
     def header(self) -> dict[str, Any]:
         """All but the weights, as plain data."""
         return {
