@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 SAME = 0.02  # relative difference of two steps that are one
 MOST = 20_000  # samples that are looked at
-LEAST_STEPS = 4  # between the rounding of the numbers and a step that is one
+LEAST_STEPS = 16  # between the rounding of the numbers and a step that is one
+SURE = 1 / 8  # of a step: so far the rounding of a multiple may add up
 ENOUGH = 50  # differences, or the step could be one by chance
+ENOUGH_SURE = 20  # of those, multiples that are told well from what lies between
 
 
 def steps_of(x: NDArray[Any]) -> NDArray[np.float64]:
@@ -38,19 +40,15 @@ def _step(x: NDArray[np.float64]) -> float:
     if len(differences) < ENOUGH:
         return 0.0
     rounding = float(np.abs(x).max()) * 2.0**-23  # of a difference of two float32
-    differences = np.unique(differences)
+    differences.sort()
     step = float(differences[0])
     while step > LEAST_STEPS * rounding:
-        rest = np.abs(differences - step * np.round(differences / step))
         # a step that is a difference itself carries its rounding as often as it is taken
-        wrong = rest > rounding * (1.5 + np.round(differences / step))
+        sure = differences[: np.searchsorted(differences, step * SURE * step / rounding)]
+        counts = np.round(sure / step)
+        rest = np.abs(sure - step * counts)
+        wrong = rest > rounding * (1.5 + counts)
         if not wrong.any():
-            return _sharpened(differences, step)
+            return float(sure @ counts / (counts @ counts)) if len(sure) >= ENOUGH_SURE else 0.0  # least squares
         step = float(rest[wrong].min())
     return 0.0
-
-
-def _sharpened(differences: NDArray[np.float64], step: float) -> float:
-    """The step from all the differences, not from the least alone (least squares)."""
-    counts = np.round(differences / step)
-    return float(differences @ counts / (counts @ counts))

@@ -117,12 +117,13 @@ class Timed:
             yield stamp_ns, (item,)
 
 
-def start(verb: str, *arguments: object) -> subprocess.Popen[str]:
-    """A verb as a process of its own."""
+def start(verb: str, *arguments: object, stdin: bool = False) -> subprocess.Popen[str]:
+    """A verb as a process of its own; with stdin, lines can be sent to it."""
     return subprocess.Popen(
         [sys.executable, "-c", LAUNCH, verb, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        stdin=subprocess.PIPE if stdin else None,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
