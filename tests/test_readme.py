@@ -6,6 +6,7 @@ import functools
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import hiss
@@ -34,13 +35,27 @@ def test_the_python_of_the_readme_runs(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     few = hiss.TrainOptions(steps=2, epoch_steps=1, batch=1, window_samples=100)
     monkeypatch.setattr(hiss, "fit", functools.partial(hiss.fit, options=few, progress=False), raising=False)
-    (code,) = blocks("python")
+    code, loop = blocks("python")
     names: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), names)
     assert (folder / "force.hiss").is_file()
     assert {p.name for p in (folder / "firmware").iterdir()} >= {"fingertip_force.h", "hiss_ops.c"}
     assert "stage 1" in capsys.readouterr().out
     assert len(names["estimates"]) > 10
+    check_loop(loop, names["program"], names["test"][0].x, capsys)
+
+
+def check_loop(loop, program, samples, capsys):
+    """The loop over an exported ONNX file prints the estimates of the program."""
+    pytest.importorskip("onnxruntime")
+    from hiss.firmware_export.step_model import step_model
+
+    Path("edge").mkdir()
+    for name, data in step_model(program, "onnx", "force").all_files.items():
+        Path("edge", name).write_bytes(data)
+    exec(compile(loop, "README.md", "exec"), {"samples": samples})
+    printed = [float(line.strip("[]")) for line in capsys.readouterr().out.splitlines()]
+    np.testing.assert_allclose(printed, program.predict(samples)[:, 0], rtol=0, atol=1e-4)
 
 
 def test_the_verbs_of_the_readme_exist():

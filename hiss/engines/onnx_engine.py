@@ -78,11 +78,9 @@ class _Whole:
     """A graph of the whole program, of a step or of a sequence, as a Form."""
 
     def __init__(self, model: StepModel, form: str):
-        from hiss.firmware_export.onnx_whole import whole_states  # wants onnx, which steps alone do without
-
         self._session = session(model.files[model.others[form]])
         self._sequence = form == "sequence"
-        self._states = whole_states(model.program)
+        self._states = model.whole
         self._outputs = len(model.program.outputs)
         self.tare()
 

@@ -61,6 +61,7 @@ class Check:
     steps, estimates: of the vectors;  runtime: name and version
     bound: of what is right: the target's, or what float32 costs this program on these vectors, where that is more
     difference: form -> largest difference of an output, as a share of its largest value;  against: from what
+    integers: the same between `against` and the integer program that was exported in floating point
     """
 
     target: str
@@ -71,6 +72,7 @@ class Check:
     bound: float
     difference: Mapping[str, float]
     against: str = "floating point interpreter, float64"
+    integers: float | None = None
 
     @property
     def wrong(self) -> tuple[str, ...]:
@@ -79,6 +81,7 @@ class Check:
 
     def to_json(self) -> dict[str, Any]:
         """For check.json; two digits of what is measured, the rest is the same everywhere."""
+        beside = {} if self.integers is None else {"beside the integers": float(f"{self.integers:.1e}")}
         return {
             "target": self.target,
             "program": self.program,
@@ -87,14 +90,16 @@ class Check:
             "runtime": self.runtime,
             "bound": float(f"{self.bound:.1e}"),
             "difference": {form: float(f"{found:.1e}") for form, found in self.difference.items()},
+            **beside,
         }
 
     def text(self) -> str:
         """A line."""
         found = ", ".join(f"{form} {value:.1e}" for form, value in self.difference.items())
+        beside = "" if self.integers is None else f"; the integers differ by {self.integers:.1e}"
         return (
             f"check by {self.runtime}, {self.steps} steps: largest difference from the {self.against}, as a share "
-            f"of the output's largest value: {found} (right: up to {self.bound:.1e})"
+            f"of the output's largest value: {found} (right: up to {self.bound:.1e}){beside}"
         )
 
 
@@ -110,8 +115,11 @@ def check(model: StepModel) -> Check:
     largest[~moves] = np.finfo(np.float32).tiny
     forms: dict[str, Form] = engine.forms(model)
     found = {name: difference(form, v, largest) for name, form in forms.items()}
-    against = Check.against if model.reference.formats is None else "integer interpreter"
-    return Check(model.target, model.program.digest, engine.runtime(), len(v.q), len(v.y), bound, found, against)
+    whole, runtime = model.reference.formats is not None, engine.runtime()
+    against, integers = ("integer interpreter" if whole else Check.against), None
+    if model.program.formats is not None and not whole:
+        integers = difference(BySteps(IntegerStepper(model.program)), v, largest)
+    return Check(model.target, model.program.digest, runtime, len(v.q), len(v.y), bound, found, against, integers)
 
 
 def _golden(reference: Program) -> Vectors:

@@ -7,7 +7,7 @@ from typing import Any
 
 from hiss.firmware_export.onnx_graph import IR_VERSION, OPSET
 from hiss.firmware_export.onnx_stage import stage_graph
-from hiss.firmware_export.onnx_whole import sequence_graph, single_graph
+from hiss.firmware_export.onnx_whole import sequence_graph, single_graph, whole_states
 from hiss.firmware_export.step_model import FORMAT, StepModel, ports
 from hiss.program import Program
 from hiss.program.weights import int8_rows, rounded, with_rows
@@ -26,10 +26,13 @@ def onnx_model(program: Program, name: str, weights: str) -> StepModel:
         stages.append(told)
     said = "int8, float32 where they must be finer" if rows else "float32"
     notes = (f"opset {OPSET}, IR version {IR_VERSION}; values float32, weights {said}",)
+    if program.formats is not None:
+        notes += ("an integer program: its rounded constants, but values in floating point, so not its integers",)
     others = {"single": f"{name}.onnx", "sequence": f"{name}_sequence.onnx"}
     for form, made in (("single", single_graph), ("sequence", sequence_graph)):
         files[others[form]] = made(reference, rows).model(_metadata(program, form, bool(rows)))
-    return StepModel("onnx", name, program, tuple(stages), files, others, reference, notes)
+    whole = whole_states(reference)
+    return StepModel("onnx", name, program, tuple(stages), files, others, reference, notes, whole=whole)
 
 
 def _metadata(program: Program, form: str, int8: bool) -> dict[str, str]:

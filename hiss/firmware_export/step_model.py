@@ -76,6 +76,7 @@ class StepModel:
     reference: the program whose numbers the files give, in its own arithmetic; None where they were read from a folder
     notes: what the user should know, a line each
     bound: difference from `reference` that is right, as a share of an output's largest value
+    whole: the states of the forms that hold all stages in one graph and count for themselves, where there are such
     """
 
     target: str
@@ -87,6 +88,7 @@ class StepModel:
     reference: Program | None = None
     notes: tuple[str, ...] = ()
     bound: float = 1e-5
+    whole: tuple[StepState, ...] = ()
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -103,6 +105,7 @@ class StepModel:
             "outputs": ports(program, "outputs"),
             "stages": [asdict(stage) for stage in self.stages],
             "others": dict(self.others),
+            "whole": [asdict(state) for state in self.whole],
             "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in self.files.items()},
             "notes": list(self.notes),
         }
@@ -211,8 +214,17 @@ def load_step_model(manifest: str | Path, program: Program) -> StepModel:
             "export again"
         )
     files = {name: _content(path.parent / name, digest) for name, digest in held["sha256"].items()}
-    stages = tuple(_stage(entry) for entry in held["stages"])
-    return StepModel(held["target"], path.stem, program, stages, files, held["others"], None, tuple(held["notes"]))
+    stages = tuple(StepStage(**{**entry, "states": _states(entry["states"])}) for entry in held["stages"])
+    return StepModel(
+        held["target"],
+        path.stem,
+        program,
+        stages,
+        files,
+        held["others"],
+        notes=tuple(held["notes"]),
+        whole=_states(held["whole"]),
+    )
 
 
 def _content(path: Path, digest: str) -> bytes:
@@ -222,9 +234,8 @@ def _content(path: Path, digest: str) -> bytes:
     return data
 
 
-def _stage(entry: dict[str, Any]) -> StepStage:
-    states = tuple(StepState(**{**state, "shape": tuple(state["shape"])}) for state in entry["states"])
-    return StepStage(**{**entry, "states": states})
+def _states(entries: list[dict[str, Any]]) -> tuple[StepState, ...]:
+    return tuple(StepState(**{**entry, "shape": tuple(entry["shape"])}) for entry in entries)
 
 
 def tensor_names(stage: StepStage) -> Iterator[tuple[StepState, str, str]]:
