@@ -218,6 +218,26 @@ def test_same_program_same_bytes_and_the_files_say_what_they_are():
     assert manifest["tare"] == 4
 
 
+@pytest.mark.parametrize("family", ["residual", "every position"])
+def test_inputs_and_outputs_are_called_what_the_manifest_says(family):
+    """Also where a value of the program has the name of an output, or is received and handed on."""
+    program = FAMILIES[family].make()
+    made = step_model(program, "onnx")
+    manifest = json.loads(made.all_files["model.json"])
+
+    def names(file):
+        graph = onnx.load_from_string(made.files[file]).graph
+        return [i.name for i in graph.input], [i.name for i in graph.output]
+
+    for stage in manifest["stages"]:
+        held = [state["name"] for state in stage["states"]]
+        inputs = [*stage["reads"], *filter(None, [stage["last"]]), *(f"{name}_in" for name in held)]
+        assert names(stage["file"]) == (inputs, [*stage["hands"], *(f"{name}_out" for name in held)])
+    held = [state["name"] for state in manifest["whole"]]
+    for file in manifest["others"].values():
+        assert names(file) == (["x", *(f"{n}_in" for n in held)], ["y", "made", *(f"{n}_out" for n in held)])
+
+
 def test_the_check_sees_another_program_in_the_files():
     program = FAMILIES["arnet"].make()
     (stage,) = program.stages

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hiss.engines.step_check import BySteps
 from hiss.engines.step_stepper import Array, FloatStates, StagedStepper
 from hiss.errors import ExportError, MissingExtraError, ProgramError
-from hiss.firmware_export.step_model import StepModel, StepState, step_model, tensor_names
+from hiss.firmware_export.step_model import StepModel, StepStage, StepState, step_model
 from hiss.program import Program
 from hiss.program.schedule import State
 
@@ -33,45 +33,69 @@ class OnnxStepper(StagedStepper):
 
 
 class _Runner:
-    """What graphs are fed is kept between steps: a dictionary per stage, in which states take each other's place."""
-
     def __init__(self, model: StepModel):
-        self._sessions = [session(model.files[stage.file]) for stage in model.stages]
-        self._stages = model.stages
+        self._graphs = [_StageGraph(session(model.files[stage.file]), stage) for stage in model.stages]
         self._states = FloatStates(model.program, model.stages)
         self._tare = bool(model.program.tare)
-        self._flags = np.array(False), np.array(True)
-        self._names = [[name for _, name, _ in tensor_names(stage)] for stage in model.stages]
-        self._feeds: list[dict[str, Array]] = []
 
     def step(self, stage: int, values: list[Array], mean: Array, last: bool) -> list[Array]:
-        told, feed = self._stages[stage], self._feeds[stage]
-        given = [*values, mean] if self._tare and stage == 0 else values
-        for name, value in zip(told.reads, given, strict=True):
-            feed[name] = value[None]
-        if told.last:
-            feed[told.last] = self._flags[last]
-        made = self._sessions[stage].run(None, feed)
-        hands = len(told.hands)
-        for name, array in zip(self._names[stage], made[hands:], strict=True):
-            feed[name] = array
-        return [array[0] for array in made[:hands]]
+        return self._graphs[stage].step([*values, mean] if self._tare and stage == 0 else values, last)
 
     def clear(self) -> None:
         self._states.clear()
-        self._feed()
+        self._hold()
 
     def get(self) -> State:
-        for held, feed in zip(self._states.held, self._feeds, strict=True):
-            held.update({name: feed[f"{name}_in"] for name in held})
+        for graph, held in zip(self._graphs, self._states.held, strict=True):
+            held.update(graph.state)
         return self._states.get()
 
     def put(self, state: State) -> None:
         self._states.put(state)
-        self._feed()
+        self._hold()
 
-    def _feed(self) -> None:
-        self._feeds = [{f"{name}_in": array for name, array in held.items()} for held in self._states.held]
+    def _hold(self) -> None:
+        for graph, held in zip(self._graphs, self._states.held, strict=True):
+            for name, buffer in graph.state.items():
+                buffer[...] = held[name]
+
+
+class _StageGraph:
+    """One graph on buffers that are bound once, which halves the time of a step.
+
+    States lie in two sets of buffers, which take turns as what the graph reads and what it writes.
+    """
+
+    def __init__(self, made: Any, stage: StepStage):
+        self._session, self._turn = made, 0
+        self._reads = {name: np.zeros((1, n), np.float32) for name, n in stage.reads.items()}
+        self._hands = {name: np.zeros((1, n), np.float32) for name, n in stage.hands.items()}
+        self._last = np.array(False)
+        self._states = [{s.name: np.zeros((1, *s.shape), s.dtype) for s in stage.states} for _ in range(2)]
+        given = self._reads | ({stage.last: self._last} if stage.last else {})
+        self._bindings = [self._bound(given, *sets) for sets in (self._states, self._states[::-1])]
+
+    @property
+    def state(self) -> dict[str, Array]:
+        """The buffers that the next step reads."""
+        return self._states[self._turn]
+
+    def step(self, values: list[Array], last: bool) -> list[Array]:
+        """Hands, in buffers that the next step overwrites."""
+        for buffer, value in zip(self._reads.values(), values, strict=True):
+            buffer[0] = value
+        self._last[...] = last
+        self._session.run_with_iobinding(self._bindings[self._turn])
+        self._turn = 1 - self._turn
+        return [buffer[0] for buffer in self._hands.values()]
+
+    def _bound(self, given: dict[str, Array], before: dict[str, Array], after: dict[str, Array]) -> Any:
+        value, binding = _onnxruntime().OrtValue.ortvalue_from_numpy, self._session.io_binding()
+        for name, buffer in {**given, **{f"{name}_in": held for name, held in before.items()}}.items():
+            binding.bind_ortvalue_input(name, value(buffer))
+        for name, buffer in {**self._hands, **{f"{name}_out": held for name, held in after.items()}}.items():
+            binding.bind_ortvalue_output(name, value(buffer))
+        return binding
 
 
 class _Whole:

@@ -5,7 +5,7 @@ Graphs nest (the branches of If, the body of Scan); all of a model share one set
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,11 +35,15 @@ Shape = tuple[int | str, ...]
 
 
 class Graph:
-    """One graph; `branch` makes another inside it, which may read what this one has made before."""
+    """One graph; `branch` makes another inside it, which may read what this one has made before.
 
-    def __init__(self, name: str, taken: set[str] | None = None):
+    outputs: the names that they will have, so that nothing else is called so.
+    """
+
+    def __init__(self, name: str, outputs: Iterable[str] = (), taken: set[str] | None = None):
         self.name = name
-        self._taken = set() if taken is None else taken
+        self._taken: set[str] = set(outputs) if taken is None else taken
+        self._kept = set(outputs)
         self._nodes: list[Any] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._initializers: list[Any] = []
@@ -57,7 +61,7 @@ class Graph:
 
     def branch(self, name: str) -> Graph:
         """A graph inside this one."""
-        return Graph(name, self._taken)
+        return Graph(name, taken=self._taken)
 
     def input(self, name: str, kind: str, shape: Shape) -> str:
         """A named input."""
@@ -65,8 +69,10 @@ class Graph:
         return str(self._inputs[-1].name)
 
     def output(self, name: str, value: str, kind: str, shape: Shape) -> str:
-        """`value` as an output of that name."""
-        made = self.node("Identity", [value], name)
+        """`value` as an output; its name is `name` where the graph was made with it."""
+        made = name if name in self._kept else self.fresh(name)
+        self._kept.discard(name)
+        self._node("Identity", [value], [made])
         self._outputs.append(onnx.helper.make_tensor_value_info(made, _TYPES[kind], shape))
         return made
 
@@ -77,9 +83,12 @@ class Graph:
     def nodes(self, kind: str, inputs: Sequence[str], names: Sequence[str], **attributes: Any) -> list[str]:
         """A node with several outputs; their names. An attribute may be a Graph."""
         made = [self.fresh(name) for name in names]
+        self._node(kind, inputs, made, **attributes)
+        return made
+
+    def _node(self, kind: str, inputs: Sequence[str], made: list[str], **attributes: Any) -> None:
         held = {k: a.proto() if isinstance(a, Graph) else a for k, a in attributes.items()}
         self._nodes.append(onnx.helper.make_node(kind, list(inputs), made, **held))
-        return made
 
     def constant(self, array: NDArray[Any] | float | Sequence[int], kind: str = "float32", name: str = "k") -> str:
         """A constant; equal ones stand once."""

@@ -25,7 +25,7 @@ def onnx_model(program: Program, name: str, weights: str) -> StepModel:
         files[file] = graph.model(_metadata(program, f"stage {index}", bool(rows)))
         stages.append(told)
     said = "int8, float32 where they must be finer" if rows else "float32"
-    notes = (f"opset {OPSET}, IR version {IR_VERSION}; values float32, weights {said}",)
+    notes: tuple[str, ...] = (f"opset {OPSET}, IR version {IR_VERSION}; values float32, weights {said}",)
     if program.formats is not None:
         notes += ("an integer program: its rounded constants, but values in floating point, so not its integers",)
     others = {"single": f"{name}.onnx", "sequence": f"{name}_sequence.onnx"}

@@ -19,11 +19,14 @@ SAMPLE, TARE, LAST = "x", "tare", "last"
 def stage_graph(program: Program, index: int, file: str, rows: dict[str, Any]) -> tuple[Graph, StepStage]:
     """The graph, and what the manifest says of it."""
     stage, width = program.stages[index], program.widths
-    reads, last = _reads(program, index), LAST if stage.period > 1 else None
-    told = StepStage(
-        file, stage.period, reads, {name: width[name] for name in stage.hands}, last, stage_states(program, index)
-    )
-    graph = Graph(f"stage {index}")
+    reads = _reads(program, index)
+    last = None if stage.period == 1 else LAST if LAST not in reads else f"{LAST}_step"
+    hands = {
+        name: f"{name}_out" if name in reads else name for name in stage.hands
+    }  # what is received may be handed on
+    sizes = {tensor: width[name] for name, tensor in hands.items()}
+    told = StepStage(file, stage.period, reads, sizes, last, stage_states(program, index))
+    graph = Graph(f"stage {index}", (*sizes, *(after for _, _, after in tensor_names(told))))
     inputs = {name: graph.input(name, "float32", (BATCH, n)) for name, n in reads.items()}
     if last:
         graph.input(last, "bool", ())
@@ -31,7 +34,7 @@ def stage_graph(program: Program, index: int, file: str, rows: dict[str, Any]) -
     step = Step(program, index, rows, states, _values(graph, program, index, inputs))
     handed, after = _run(graph, step, last)
     for name, value in zip(stage.hands, handed, strict=True):
-        graph.output(name, value, "float32", (BATCH, width[name]))
+        graph.output(hands[name], value, "float32", (BATCH, width[name]))
     for s, _, name in tensor_names(told):
         graph.output(name, after[s.key], s.dtype, (BATCH, *s.shape))
     return graph, told

@@ -39,10 +39,15 @@ def shape_of(state: StepState) -> Shape:
     return () if state.dtype == "int64" else (BATCH, *state.shape)
 
 
+def outputs_of(states: tuple[StepState, ...]) -> tuple[str, ...]:
+    """The outputs of a whole graph, in order."""
+    return (Y, MADE, *(f"{s.name}_out" for s in states))
+
+
 def single_graph(program: Program, rows: dict[str, Any]) -> Graph:
     """x and the states in, y, made and the states out."""
-    graph = Graph("step")
     states = whole_states(program)
+    graph = Graph("step", outputs_of(states))
     x = graph.input("x", "float32", (BATCH, len(program.inputs)))
     held = {s.key: graph.input(f"{s.name}_in", s.dtype, shape_of(s)) for s in states}
     y, made, after = whole_step(graph, program, rows, x, held)
@@ -55,7 +60,8 @@ def single_graph(program: Program, rows: dict[str, Any]) -> Graph:
 
 def sequence_graph(program: Program, rows: dict[str, Any]) -> Graph:
     """x (batch, steps, C) and the states in, all estimates (batch, estimates, D), made (steps,), and the states out."""
-    graph, states, n, d = Graph("sequence"), whole_states(program), len(program.inputs), len(program.outputs)
+    states, n, d = whole_states(program), len(program.inputs), len(program.outputs)
+    graph = Graph("sequence", outputs_of(states))
     x = graph.input("x", "float32", (BATCH, "steps", n))
     held = [graph.input(f"{s.name}_in", s.dtype, shape_of(s)) for s in states]
     body = graph.branch("step")
