@@ -76,20 +76,22 @@ def folded(name: str) -> Program:
     )
 
 
-def dense_lags() -> Program:
-    """An AR-Net of one channel with all of 150 lags: read where they lie, more than a column of sums holds."""
-    rng, weights = np.random.default_rng(5), 150
+def dense_lags(weights: int, outputs: int) -> Program:
+    """An AR-Net of one channel with all of its lags, read where they lie; 128 products fill a column of sums on AVR."""
+    rng = np.random.default_rng(5)
     z = ops.Input("z", np.array([3.0]), np.array([4]), np.array([-2000.0]), np.array([2000.0]))
     past = ops.Delay("past", "z", np.arange(1, weights), np.zeros(weights - 1, np.int64), "first")
     w = rng.normal(size=(2, weights)) / np.sqrt(weights)
-    w[1] = (1 - 2**-15) / 128  # 32767 each: with samples of full scale the largest sums of bytes that there are
-    y = ops.Affine("y", ("z", "past"), (w[:, :1], w[:, 1:]), np.array([0.3, -2.0]))
+    w[-1] = (1 - 2**-15) / 128  # 32767 each: with samples of full scale the largest sums of bytes that there are
+    w, bias = w[-outputs:], np.array([0.3, -2.0])[-outputs:]
+    y = ops.Affine("y", ("z", "past"), (w[:, :1], w[:, 1:]), bias)
     stage = Stage(1, (z, past, y), (), ("y",))
-    return Program((Port("v"),), (Port("a"), Port("b")), 50.0, (stage,))
+    return Program((Port("v"),), (Port("a"), Port("b"))[:outputs], 50.0, (stage,))
 
 
 FAMILIES = {
-    "dense lags": Family(dense_lags, small=True),
+    "dense lags": Family(lambda: dense_lags(128, 1), small=True),
+    "more lags": Family(lambda: dense_lags(150, 2), small=True),
     "flat": Family(lambda: folded("flat"), states="int16"),
     "hiss": Family(lambda: folded("hiss"), small=True),
     "hiss wide": Family(lambda: folded("hiss wide")),

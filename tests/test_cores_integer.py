@@ -131,8 +131,8 @@ PLANTED = {
     "a shift in the Helium path": ("m55", "gcc", "hiss_int.c", "vshrq_n_s32(pairs, 16)", "vshrq_n_s32(pairs, 15)"),
     "a sign in the Helium path": ("m55", "gcc", "hiss_int.c", "turned_im = vaddq", "turned_im = vsubq"),
     "half a table entry on AVR": ("atmega328p", "gcc", "hiss_base.h", "t)pgm_read_word", "t)(int8_t)pgm_read_word"),
-    "a sign of lags on AVR": ("atmega328p", "gcc", "hiss_int.c", "sbc %C[high], %[zero]", "nop"),
-    "more lags than a column holds on AVR": ("atmega328p", "gcc", "hiss_int.c", "left < 128U", "left < 255U"),
+    "a sign of lags on AVR": ("atmega328p", "gcc", "hiss_int.h", "sbc %C[high], %[zero]", "nop"),
+    "a run of lags that is left out on AVR": ("atmega328p", "gcc", "hiss_int.h", "tst %[more]\\n\\tbrne 3b", "nop"),
     "a ring one row too long": ("m0", "zig", "hiss_base.h", "at + 1U < rows", "at + 1U <= rows"),
     "a phase that a reset keeps": ("rv32imc", "zig", "model.c", "    self->phase_0 = 0U;\n", ""),
 }

@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass, field
 
 from hiss.firmware_export.context import Lines, count
-from hiss.firmware_export.layout import Layout, Member, lay_out
+from hiss.firmware_export.layout import Layout, Member, lay_out, state_name
 from hiss.firmware_export.names import Names, check_model_name, comment
 from hiss.firmware_export.numbers import Numbers, numbers_of
 from hiss.firmware_export.report import header_comment
@@ -17,6 +17,7 @@ from hiss.firmware_export.schedule import Plan, plan_of
 from hiss.firmware_export.stages import EMITTERS, function_names, indented, stage_functions, zeroed
 from hiss.firmware_export.tables import Tables, float_text
 from hiss.program import Program
+from hiss.program.ops import Delay
 
 __all__ = ["EMITTERS", "OPS_VERSION", "Model", "header_text", "source_text"]
 
@@ -167,9 +168,11 @@ def _declaration(model: Model, member: Member) -> str:
 def _start_function(model: Model) -> str:
     """All states of the stages to their beginning; counters and rings too."""
     lines: Lines = []
+    ops = (op for _, _, op in model.plan.view.ops())
+    firsts = {state_name(op) for op in ops if isinstance(op, Delay) and op.initial == "first"}
     for member in model.layout.members:
-        if member.name in ("version", "tare", "rest", "tared", "scratch", "unused"):
-            continue
+        if member.name in ("version", "tare", "rest", "tared", "scratch", "unused", *firsts):
+            continue  # a past that begins with the first sample is set by that sample
         target = f"self->{model.member(member)}"
         lines.append(zeroed(target, member) if member.count else f"{target} = 0U;")
     lines = lines or ["(void)self; /* nothing is remembered */"]
@@ -179,30 +182,45 @@ def _start_function(model: Model) -> str:
 def _reset_functions(model: Model) -> str:
     name, tare = model.name, model.program.tare
     version = f"{name.upper()}_VERSION"
-    untared = "        self->tared = 0U; /* a fresh instance has no tare yet */\n" if tare else ""
-    forget = "    self->tared = 0U;\n" if tare else ""
     taring = f"self->tared < {count(tare)}" if tare else "false"
     unused = "" if tare else "    (void)self;\n"
-    return f"""void {name}_reset({name}_t *self)
-{{
-    if (!{name}_ready(self)) {{
-        self->version = {version};
-{untared}    }}
-    {name}_start(self);
-}}
-
-void {name}_tare({name}_t *self)
-{{
-    self->version = {version};
-{forget}    {name}_start(self);
-}}
-
+    return f"""{_resets(name, version) if tare else _untared_resets(name, version)}
 bool {name}_taring(const {name}_t *self)
 {{
 {unused}    return {taring};
 }}
 
 bool {name}_ready(const {name}_t *self) {{ return self->version == {version}; }}
+"""
+
+
+def _resets(name: str, version: str) -> str:
+    return f"""void {name}_reset({name}_t *self)
+{{
+    if (!{name}_ready(self)) {{
+        self->version = {version};
+        self->tared = 0U; /* a fresh instance has no tare yet */
+    }}
+    {name}_start(self);
+}}
+
+void {name}_tare({name}_t *self)
+{{
+    self->version = {version};
+    self->tared = 0U;
+    {name}_start(self);
+}}
+"""
+
+
+def _untared_resets(name: str, version: str) -> str:
+    return f"""void {name}_reset({name}_t *self)
+{{
+    self->version = {version};
+    {name}_start(self);
+}}
+
+void {name}_tare({name}_t *self) {{ {name}_reset(self); }}
 """
 
 
@@ -262,6 +280,8 @@ def _outputs(model: Model) -> Lines:
     for value in dict.fromkeys(model.plan.hands):
         width, to = model.plan.view.widths[value], f"y + {at}" if at else "y"
         copy = f"hiss_copy_{model.numbers.suffix}({to}, {model.layout.at(value)}, {count(width)});"
+        if width == 1:
+            copy = f"y[{at}] = *({model.layout.at(value)});"
         lines.append(f"{copy} {comment(value)}")
         at += width
     return lines

@@ -12,9 +12,9 @@ import numpy as np
 
 from hiss.firmware_export.context import Context, Lines, count, shift_of
 from hiss.firmware_export.kernels import delay, push, signed_sum
+from hiss.firmware_export.lags import read_in_place
 from hiss.firmware_export.schedule import fir_taps
 from hiss.program import ops as o
-from hiss.program.bounds import row_reach
 from hiss.program.constants import STATE_SHIFT
 from hiss.program.formats import POLE_FRAC, SUMS, Format
 from hiss.program.ops import Index
@@ -51,59 +51,47 @@ def _bits(bits: int) -> str:
 def _input(op: o.Input, _kind: str, c: Context) -> Lines:
     held, n = c.numbers.integers[op.out], c.width(op.out)
     grid = _format(c, op, "offset").frac_bits
+    equation = f"/* {op.out} = (clip(x{' - tare' if op.tare else ''}, lo, hi) - offset) 2^-shift */"
+    (one, *more) = shift_of(grid + op.shift - c.frac(op.out)).tolist()
+    if not more and one >= 0:
+        return [equation, _input_one(op, one, c)]
     tables = [c.integers("int32_t", op, part, held[part], n) for part in ("offset", "lo", "hi")]
     shift = _shifts(c, op, "shift", grid + op.shift - c.frac(op.out))
     mean = "self->tare" if op.tare else "NULL"
     kernel = f"hiss_input_{'s16' if c.numbers.x == 'int16_t' else 's32'}"
-    return [
-        f"/* {op.out} = (clip(x{' - tare' if op.tare else ''}, lo, hi) - offset) 2^-shift */",
-        f"{kernel}({', '.join((c.names[op.out], 'x', mean, *tables, shift, n))});",
-    ]
+    return [equation, f"{kernel}({', '.join((c.names[op.out], 'x', mean, *tables, shift, n))});"]
 
 
-def recent(op: o.Affine, c: Context) -> o.Delay | None:
-    """The Delay whose lags an affine map reads where they lie: all ages from 1 on of the one channel that it reads too.
+def _input_one(op: o.Input, shift: int, c: Context) -> str:
+    """Of one channel: its numbers stand in the call, so that the compiler makes of it what they need and no more."""
+    offset, lo, hi = (int(c.numbers.integers[op.out][part][0]) for part in ("offset", "lo", "hi"))
+    lo, hi = max(lo, offset - (2**15 << shift)), min(hi, offset + (2**15 - 1 << shift))
+    numbers = [f"INT32_C({n})" for n in (offset, lo, hi)]
+    x = "x[0]" if c.numbers.x == "int16_t" else "hiss_sample(x[0])"
+    mean = "self->tare[0]" if op.tare else "0"
+    return f"{c.names[op.out]}[0] = hiss_input_one({', '.join((x, mean, *numbers, str(shift)))});"
 
-    Copying each lag into a row of terms would take longer than its product.
-    """
-    program, made = c.program, {d.out: d for _, _, d in c.program.ops() if isinstance(d, o.Delay)}
-    past = made.get(op.inputs[-1])
-    if past is None or op.inputs != (past.input, past.out) or program.slots is not None:
-        return None
-    n, readers = len(past.ages), [other for _, _, other in program.ops() if past.out in other.reads]
-    handed = any(past.out in stage.hands for stage in program.stages)
-    if program.widths[past.input] != 1 or np.any(past.ages != np.arange(1, n + 1)) or len(readers) > 1 or handed:
-        return None
-    shift = _format(c, op, "weights").frac_bits - c.frac(op.out)
-    assert program.formats is not None
-    fits = row_reach(op, program.formats).max() + 2.0 ** max(int(shift.max()), 0) < 2.0**39
-    whole = _format(c, op, "weights").bits == 16 and shift.min() >= 8 and shift.max() <= 39
-    return past if n > 1 and fits and whole else None
+
+MOST_RECENT = 127
+"""Lags that hiss_recent_one reads: more products would pass the columns that an AVR sums them in."""
 
 
 def _recent(op: o.Affine, past: o.Delay, c: Context) -> Lines:
     held, names, rows = c.numbers.integers[op.out], c.names, c.width(op.out)
     weights = np.concatenate([held["weights.0"], held["weights.1"]], axis=1)
     weight = c.integers("int16_t", op, "w", weights, f"{rows[:-1]} x {weights.shape[1]}")
-    bias = c.integers("int64_t", op, "b", _biased(c, op, held["bias"]), rows)
-    shift = _shifts(c, op, "shift", _format(c, op, "weights").frac_bits - c.frac(op.out))
-    ring = (c.state(past), count(len(past.ages)), c.place(past))
-    return [
-        f"/* {op.out} = W {past.input} + W {past.input}[-1, ..., -{len(past.ages)}] + b */",
-        f"hiss_recent_s16({', '.join((names[op.out], weight, names[past.input], *ring, bias, shift, rows))});",
-    ]
-
-
-def _delay(op: o.Delay, kind: str, c: Context) -> Lines:
-    """Nothing is copied for an affine map that reads the lags where they lie."""
-    readers = [other for _, _, other in c.program.ops() if isinstance(other, o.Affine) and op.out in other.reads]
-    if kind == "run" and any(recent(reader, c) is op for reader in readers):
-        return []
-    return delay(op, kind, c)
+    bias, shift = _biased(c, op, held["bias"]), _format(c, op, "weights").frac_bits - c.frac(op.out)
+    read = (weight, names[past.input], c.state(past), count(len(past.ages)), c.place(past))
+    equation = f"/* {op.out} = W {past.input} + W {past.input}[-1, ..., -{len(past.ages)}] + b */"
+    if len(bias) == 1 and len(past.ages) <= MOST_RECENT:
+        numbers = (f"INT64_C({int(bias[0])})", str(int(np.ravel(shift)[0])))
+        return [equation, f"{names[op.out]}[0] = hiss_recent_one({', '.join((*read, *numbers))});"]
+    tables = (c.integers("int64_t", op, "b", bias, rows), _shifts(c, op, "shift", shift), rows)
+    return [equation, f"hiss_recent_s16({', '.join((names[op.out], *read, *tables))});"]
 
 
 def _affine(op: o.Affine, _kind: str, c: Context) -> Lines:
-    past = recent(op, c)
+    past = read_in_place(c.program).get(op.out)
     if past is not None:
         return _recent(op, past, c)
     held, rows = c.numbers.integers[op.out], c.width(op.out)
@@ -290,7 +278,7 @@ EMIT: dict[type[o.Op], Callable[[Any, str, Context], Lines]] = {
     o.Affine: _affine,
     o.Diagonal: _diagonal,
     o.Fir: _fir,
-    o.Delay: _delay,
+    o.Delay: delay,
     o.Selective: _selective,
     o.Map: _map,
     o.Norm: _norm,

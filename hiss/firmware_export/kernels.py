@@ -77,7 +77,14 @@ def _fir(op: o.Fir, kind: str, c: Context) -> Lines:
 
 def push(op: o.Fir, rows: int, channels: int, c: Context) -> Lines:
     """The input of a Fir takes its place in the ring."""
-    return [c.call("push", c.state(op), c.names[op.input], count(channels), c.place(op)), *c.advance(op, rows)]
+    return [*pushed(c.state(op), c.names[op.input], 0, channels, c.place(op), c), *c.advance(op, rows)]
+
+
+def pushed(past: str, u: str, first: int, width: int, place: str, c: Context) -> Lines:
+    """u[first], ..., width of them, into their row of the ring: one number is an assignment."""
+    if width == 1:
+        return [f"{past}[{place}] = {u}[{first}];"]
+    return [c.call("push", past, u + (f" + {first}" if first else ""), count(width), place)]
 
 
 def delay(op: o.Delay, kind: str, c: Context) -> Lines:
@@ -86,9 +93,12 @@ def delay(op: o.Delay, kind: str, c: Context) -> Lines:
     past, first = c.state(op), int(op.channels.min())
     u = c.names[op.input] + (f" + {first}" if first else "")
     if kind == "push":
-        return [c.call("push", past, u, count(width), c.place(op)), *c.advance(op, rows)]
+        return [*pushed(past, c.names[op.input], first, width, c.place(op), c), *c.advance(op, rows)]
     if kind == "start":
-        return _delay_start(op, c.call("delay_start", past, u, count(rows), count(width)), c)
+        start = c.call("delay_start", past, u, count(rows), count(width))
+        if width == 1 and c.numbers.whole:
+            start = c.call("fill", past, f"{c.names[op.input]}[{first}]", count(rows))
+        return _delay_start(op, start, c)
     y, place = c.names[op.out], (count(rows), count(width), c.place(op))
     lags = _whole_rows(op, width)
     if lags is not None:

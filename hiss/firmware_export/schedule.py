@@ -14,6 +14,7 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from hiss.firmware_export.lags import read_in_place
 from hiss.program import Program, Stage
 from hiss.program import ops as o
 from hiss.program.tail import Deferred, copies, with_copies
@@ -79,7 +80,8 @@ class Plan:
 def plan_of(program: Program) -> Plan:
     """The plan of a program."""
     if program.slots is None:
-        return Plan(program, tuple(_schedule(i, stage) for i, stage in enumerate(program.stages)))
+        stages = (_schedule(i, stage) for i, stage in enumerate(program.stages))
+        return Plan(program, tuple(_lying(stage, read_in_place(program)) for stage in stages))
     view, tail, names = with_copies(program), program.tail, copies(program)
     first, *rest = view.stages
     head = dataclasses.replace(first, last=tuple(op for op in first.last if op.out not in program.slots))
@@ -92,6 +94,17 @@ def plan_of(program: Program) -> Plan:
         *(_schedule(i, stage) for i, stage in enumerate(rest, 1)),
     )
     return Plan(view, stages, slots, kept)
+
+
+def _lying(stage: Schedule, in_place: dict[str, o.Delay]) -> Schedule:
+    """Without the copies of lags that an affine map reads where they lie."""
+    lags = {past.out for past in in_place.values()}
+
+    def left(actions: tuple[Action, ...]) -> tuple[Action, ...]:
+        some = (a for a in actions if a.makes not in lags)
+        return tuple(dataclasses.replace(a, reads=tuple(r for r in a.reads if r not in lags)) for a in some)
+
+    return dataclasses.replace(stage, every=left(stage.every), last=left(stage.last)) if lags else stage
 
 
 def _parts(

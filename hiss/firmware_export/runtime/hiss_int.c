@@ -147,23 +147,11 @@ static inline void hiss_put(void *address, int32_t word) { __builtin_memcpy(addr
 
 HISS_CHECK(hiss_shift_of_a_negative_number_is_arithmetic, (INT32_C(-3) >> 1) == INT32_C(-2));
 
-static inline int32_t hiss_asr(int32_t x, int n) { return x >> n; }
-static inline int64_t hiss_asr64(int64_t x, int n) { return x >> n; }
-/* Sums and states may pass 32 bits on the way to a result that does not. */
-static inline int32_t hiss_signed(uint32_t x) { return (int32_t)x; }
-
-/* x 2^-shift, shift >= 0, rounded half up; without the sum x + 2^(shift-1), which could overflow. */
-static inline int32_t hiss_rounded(int32_t x, int shift)
-{
-    return shift > 0 ? hiss_asr(hiss_asr(x, shift - 1) + 1, 1) : x;
-}
 
 static inline int64_t hiss_rounded64(int64_t x, int shift)
 {
     return shift > 0 ? hiss_asr64(hiss_asr64(x, shift - 1) + 1, 1) : x * (INT64_C(1) << -shift);
 }
-
-static inline int32_t hiss_clamped(int32_t x, int32_t lo, int32_t hi) { return x < lo ? lo : (x > hi ? hi : x); }
 
 static inline int16_t hiss_saturated(int32_t x)
 {
@@ -255,9 +243,6 @@ static void hiss_measure(int32_t *mean, uint16_t *rest, int32_t x, uint16_t seen
     *mean = whole;
     *rest = (uint16_t)part;
 }
-
-/* Samples of 32 bits count within +-2^26. */
-static inline int32_t hiss_sample(int32_t x) { return hiss_clamped(x, -(INT32_C(1) << 26), (INT32_C(1) << 26) - 1); }
 
 static inline int16_t hiss_input(int32_t x, int32_t mean, int32_t offset, int32_t lo, int32_t hi, int shift)
 {
@@ -622,88 +607,23 @@ void hiss_affine_wide_s16(int16_t *y, const int16_t *w, const int16_t *x, size_t
     }
 }
 
-#if defined(__AVR__)
-
-/* A sum of 40 bits: 256 high + low. */
-typedef struct {
-    int32_t high;
-    uint8_t low;
-} hiss_sum40_t;
-
-#define HISS_PRODUCT                                                                                                   \
-    "lpm %[wl], %a[w]+\n\tlpm %[wh], %a[w]+\n\tld %[xh], -%a[x]\n\tld %[xl], -%a[x]\n\t"                                \
-    "mul %[wl], %[xl]\n\t"                                                                                             \
-    "add %A[low], r0\n\tadc %B[low], r1\n\tadc %C[low], %[zero]\n\t"                                                  \
-    "mulsu %[wh], %[xl]\n\tsbc %C[middle], %[zero]\n\t"                                                               \
-    "add %A[middle], r0\n\tadc %B[middle], r1\n\tadc %C[middle], %[zero]\n\t"                                         \
-    "mulsu %[xh], %[wl]\n\tsbc %C[middle], %[zero]\n\t"                                                               \
-    "add %A[middle], r0\n\tadc %B[middle], r1\n\tadc %C[middle], %[zero]\n\t"                                         \
-    "muls %[wh], %[xh]\n\tsbc %C[high], %[zero]\n\t"                                                                  \
-    "add %A[high], r0\n\tadc %B[high], r1\n\tadc %C[high], %[zero]\n"
-
-/* s + n weights (in flash) times the samples before `end`, the last one first; returns the next weight.
-   In columns of 24 bits: 256^0, 256^1 and 256^2 times products of bytes, 128 of which fit. 35 cycles a product, where
-   the compiler's own multiplication takes 120. */
-static HISS_APART const int16_t *hiss_back(hiss_sum40_t *s, const int16_t *w, const int16_t *end, uint16_t left)
-{
-    while (left > 0) {
-        uint8_t wl, wh, xl, xh, zero, n = left < 128U ? (uint8_t)left : 128U;
-        uint32_t low = s->low, middle = 0, high = 0;
-        left = (uint16_t)(left - n);
-        __asm__ volatile("clr %[zero]\n\t"
-                         "sbrs %[n], 0\n\trjmp 1f\n\tinc %[n]\n\trjmp 2f\n"
-                         "1:\n\t" HISS_PRODUCT "2:\n\t" HISS_PRODUCT "subi %[n], 2\n\tbrne 1b\n\t"
-                         "clr __zero_reg__"
-                         : [low] "+l"(low), [middle] "+l"(middle), [high] "+l"(high), [w] "+z"(w), [x] "+x"(end),
-                           [n] "+d"(n), [wl] "=&a"(wl), [wh] "=&a"(wh), [xl] "=&a"(xl), [xh] "=&a"(xh),
-                           [zero] "=&l"(zero)
-                         :
-                         : "r0", "memory");
-        s->high += hiss_asr(hiss_signed(middle << 8), 8) + hiss_signed(high << 8) + hiss_signed(low >> 8);
-        s->low = (uint8_t)low;
-    }
-    return w;
-}
-
-#undef HISS_PRODUCT
-
 void hiss_recent_s16(int16_t *y, const int16_t *w, const int16_t *now, const int16_t *history, uint16_t rows,
                      uint16_t at, const int64_t *bias, const int8_t *shift, size_t outputs)
 {
     for (; outputs > 0; --outputs, ++bias, ++shift, ++y) {
-        const uint8_t *const bytes = (const uint8_t *)bias;
-        const int32_t first = (int32_t)HISS_I16(w) * *now;
-        const uint16_t low = (uint16_t)(pgm_read_byte(bytes) + ((uint32_t)first & 255U));
-        hiss_sum40_t s = {(int32_t)pgm_read_dword(bytes + 1) + hiss_asr(first, 8) + (low >> 8), (uint8_t)low};
-        ++w;
-        if (at > 0) {
-            w = hiss_back(&s, w, history + at, at);
-        }
-        w = hiss_back(&s, w, history + rows, (uint16_t)(rows - at));
-        *y = hiss_saturated(hiss_asr(s.high, HISS_I8(shift) - 8));
-    }
-}
-
-#else
-
-void hiss_recent_s16(int16_t *y, const int16_t *w, const int16_t *now, const int16_t *history, uint16_t rows,
-                     uint16_t at, const int64_t *bias, const int8_t *shift, size_t outputs)
-{
-    for (; outputs > 0; --outputs, ++bias, ++shift, ++y) {
-        int64_t sum = *bias + (int32_t)*w++ * *now;
+        int64_t sum = hiss_i64(bias) + (int32_t)HISS_I16(w) * *now;
         const int16_t *x = history + at;
-        for (uint16_t left = at; left > 0; --left) {
-            sum += (int32_t)*w++ * *--x;
+        ++w;
+        for (uint16_t left = at; left > 0; --left, ++w) {
+            sum += (int32_t)HISS_I16(w) * *--x;
         }
         x = history + rows;
-        for (uint16_t left = (uint16_t)(rows - at); left > 0; --left) {
-            sum += (int32_t)*w++ * *--x;
+        for (uint16_t left = (uint16_t)(rows - at); left > 0; --left, ++w) {
+            sum += (int32_t)HISS_I16(w) * *--x;
         }
-        *y = hiss_floored64(sum, *shift);
+        *y = hiss_floored64(sum, HISS_I8(shift));
     }
 }
-
-#endif
 
 /* ---- Diagonal ---- */
 
@@ -1137,13 +1057,15 @@ void hiss_lags_s16(int16_t *y, const int16_t *history, const uint16_t *ages, siz
 
 void hiss_delay_start_s16(int16_t *history, const int16_t *u, size_t rows, size_t width)
 {
-    if (width == 1) {
-        for (const int16_t first = *u; rows > 0; --rows) {
-            *history++ = first;
-        }
-    }
     for (; rows > 0; --rows, history += width) {
         hiss_copy_s16(history, u, width);
+    }
+}
+
+void hiss_fill_s16(int16_t *history, int16_t first, size_t rows)
+{
+    for (; rows > 0; --rows) {
+        *history++ = first;
     }
 }
 
