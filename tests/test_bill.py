@@ -151,8 +151,8 @@ def test_a_core_is_billed_from_what_it_runs(kind, tmp_path):
     bill = core_bill(program, tmp_path, "force", "m4f", "zig")
     run = Emulator.of(Firmware.of(program, tmp_path, "force"), "m4f")
     run.tare()
-    steps = run.count_steps(usual_input(program, program.tare + program.period))[program.tare :]
-    assert (bill.average, bill.worst) == (np.mean(steps), max(steps))
+    steps = run.count_steps(usual_input(program, program.tare + 2 * program.period))[program.tare :]
+    assert (bill.average, bill.worst) == (np.mean(steps[program.period :]), max(steps))
     assert bill.mismatches == 0
     assert bill.table_bytes >= made.table_bytes
     assert bill.flash_bytes == bill.code_bytes + bill.table_bytes

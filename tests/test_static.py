@@ -35,13 +35,18 @@ PATHS = {
 SUPPRESSED = {
     # The shift of a negative number: one function alone does it, and a HISS_CHECK refuses compilers where it is not
     # arithmetic
-    "shiftTooManyBitsSigned": "hiss_int.c",
+    "shiftTooManyBitsSigned": "hiss_int.h",
     # What an assembler loop goes through lies in a struct that it alone reads
     "unusedStructMember": "hiss_int.c",
 }
 """cppcheck's findings that stay, and the file."""
 
-WHERE = {"hiss_base.h": "base", "hiss_int.c": "integer runtime", "hiss_ops.c": "float32 runtime"}
+WHERE = {
+    "hiss_base.h": "base",
+    "hiss_int.c": "integer runtime",
+    "hiss_int.h": "integer runtime",
+    "hiss_ops.c": "float32 runtime",
+}
 LISTED = re.compile(r"^\| ([\d.]+) \| [a-z]+ \| ([a-z0-9, ]+) \| \S", re.MULTILINE)
 FOUND = re.compile(r"^(?:.*/)?([\w.]+):\d+: misra-c2012-([\d.]+)$", re.MULTILINE)
 

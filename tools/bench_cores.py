@@ -53,7 +53,7 @@ def _figures(program: Program, firmware: Firmware, core: str, optimize: str, ram
     except ExportError as error:
         return {"missing": str(error).splitlines()[0]}
     return {
-        "average": round(float(np.mean(counts)), 1),
+        "average": round(float(np.mean(counts[program.period :])), 1),
         "worst": int(np.max(counts)),
         "unit": "cycles" if core.startswith("atmega") else "instructions",
         **sizes,
@@ -63,9 +63,9 @@ def _figures(program: Program, firmware: Firmware, core: str, optimize: str, ram
 
 
 def measured(program: Program, firmware: Firmware, core: str, optimize: str) -> tuple[list[int], dict[str, int]]:
-    """Instructions (AVR: cycles) of each step over one whole period; flash of the image that ran."""
+    """Instructions (AVR: cycles) of each step over two whole periods; flash of the image that ran."""
     before = program.tare + program.latency  # the first chunk of a spread program has no tail yet
-    x = usual_input(program, before + program.period)
+    x = usual_input(program, before + 2 * program.period)
     if core in IN_UNICORN:
         run = Emulator.of(firmware, core, compiler="gcc", optimize=optimize, test=False)
         run.tare()

@@ -36,7 +36,8 @@ def line(dt_min: float, states: str) -> str:
         ram = export_c(program, folder, "model").ram_bytes
         counts, flash = measured(program, Firmware.of(program, folder, "model"), CORE, "-O2")
     given = f"{', '.join(map(str, bits))} bits"
-    return f"{dt_min:<8}{states:8}{given:14}{ram:6}{np.mean(counts):10.0f}{max(counts):8}{sum(flash.values()):8}"
+    average = np.mean(counts[program.period :])
+    return f"{dt_min:<8}{states:8}{given:14}{ram:6}{average:10.0f}{max(counts):8}{sum(flash.values()):8}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Lags that an affine map reads where they lie, in the ring of their Delay: copying each takes longer than its product."""
+"""Lags that an affine map reads where they lie, in a ring: to copy one takes longer than its product."""
 
 from __future__ import annotations
 
