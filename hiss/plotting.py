@@ -69,27 +69,40 @@ def plot_reading(path: str | Path, panels: dict[str, Any], title: str) -> None:
 
     Raises MissingExtraError without matplotlib, HissError when the file cannot be written.
     """
-    figure = _figure(12, 7 if "impulse" in panels else 3.6)
-    axes = figure.subplots(2 if "impulse" in panels else 1, 3 if "impulse" in panels else 2).ravel()
+    many = "impulse" in panels
+    figure = _figure(12, 7 if many else 3.6)
+    axes = figure.subplots(2 if many else 1, 3 if many or "gains" in panels else 2).ravel()
     ages, weights, low, high = np.array(panels["lags"]).T
     axes[0].vlines(ages, low, high, color="tab:blue", alpha=0.4)
     axes[0].plot(ages, weights, ".", color="tab:blue")
+    axes[0].axhline(0, color="black", linewidth=0.5)
     axes[0].set(title="weights, 95 % intervals", xlabel="age (samples)")
     found = panels["autocorrelation"]
     axes[1].bar(np.arange(1, len(found) + 1), found, color="tab:gray")
     axes[1].axhspan(-panels["noise"], panels["noise"], color="tab:green", alpha=0.2)
     axes[1].set(title="autocorrelation of what is left", xlabel="lag (samples)")
-    if "impulse" in panels:
-        axes[2].plot(panels["impulse"])
-        axes[2].set(title="answer to a pulse", xlabel="sample")
-        axes[3].semilogy(*panels["frequency"])
-        axes[3].set(title="gain of the loop", xlabel="Hz")
-        axes[4].plot(panels["poles"].real, panels["poles"].imag, "x")
-        axes[4].add_patch(_circle())
-        axes[4].set(title="poles", aspect="equal")
-        axes[5].axis("off")
+    for name, (hz, gain) in panels.get("gains", {}).items():
+        axes[2].plot(hz, gain, label=name)
+        axes[2].set(title="gain from each channel", xlabel="Hz")
+        axes[2].legend()
+    if many:
+        _plot_loop(axes[2:], panels)
     figure.suptitle(title)
     _save(figure, path)
+
+
+def _plot_loop(axes: Any, panels: dict[str, Any]) -> None:
+    axes[0].plot(panels["impulse"])
+    axes[0].set(title="answer to a pulse", xlabel="sample")
+    axes[1].semilogy(*panels["frequency"])
+    axes[1].set(title="gain of the loop", xlabel="Hz")
+    axes[1].locator_params(axis="x", nbins=4)
+    largest = float(np.abs(panels["poles"]).max(initial=0.0))
+    axes[2].plot(panels["poles"].real, panels["poles"].imag, "x", color="tab:red" if largest >= 1 else "tab:blue")
+    axes[2].add_patch(_circle())
+    title = f"poles, the largest {largest:.4f}{': UNSTABLE' if largest >= 1 else ''}"
+    axes[2].set(title=title, aspect="equal")
+    axes[3].axis("off")
 
 
 def plot_curves(

@@ -150,14 +150,15 @@ def write_csv(path: str | os.PathLike[str], recording: Recording) -> None:
 def choose_targets(recording: Recording, targets: str | Sequence[str]) -> Recording:
     """The recording with y = the columns that `targets` names (names or patterns such as vel_*), taken from x or y.
 
-    NAME+K, where no column is called so, is what NAME will be K samples later; NAME itself stays among the channels.
+    NAME+K, where no column is called so, is what NAME will be K samples later, NAME-K what it was K samples before;
+    NAME itself stays among the channels.
     d0.2(NAME) is its change over the last 0.2 s, v0.2(NAME) the same per second: see `hiss.changes`.
     Order: as the patterns ask, then as in the recording. Raises RecordingError for a name that no column has.
     """
     from hiss.changes import with_changes
 
     recording, patterns = with_changes(recording, [targets] if isinstance(targets, str) else list(targets))
-    recording = with_future(recording, patterns)
+    recording = with_shifted(recording, patterns)
     columns = [*recording.targets, *recording.channels]
     names = [column.name for column in columns]
     chosen: list[int] = []
@@ -181,14 +182,14 @@ def choose_targets(recording: Recording, targets: str | Sequence[str]) -> Record
     )
 
 
-FUTURE = re.compile(r"(.+)\+([1-9]\d*)$")
+SHIFTED = re.compile(r"(.+)([+-])(0|[1-9]\d*)$")
 
 
-def with_future(recording: Recording, names: Sequence[str]) -> Recording:
-    """The recording with a target for each NAME+K among `names`, of the column NAME. A sample whose future is not
-    recorded, or not valid, is not valid. Raises RecordingError where samples do not count time."""
+def with_shifted(recording: Recording, names: Sequence[str]) -> Recording:
+    """The recording with a target for each NAME+K or NAME-K among `names`, of the column NAME. A sample whose other one
+    is not recorded, or not valid, is not valid. Raises RecordingError where samples do not count time."""
     known = [c.name for c in (*recording.targets, *recording.channels)]
-    found = [(n, m) for n in names if n not in known and (m := FUTURE.match(n)) and m[1] in known]
+    found = [(n, m) for n in names if n not in known and (m := SHIFTED.match(n)) and m[1] in known]
     if not found:
         return recording
     if recording.rate_hz is None:
@@ -197,10 +198,10 @@ def with_future(recording: Recording, names: Sequence[str]) -> Recording:
     n, valid = len(recording), recording.valid.copy()
     new, ports = [recording.y], list(recording.targets)
     for name, match in found:
-        at, ahead = known.index(match[1]), int(match[2])
-        later = np.minimum(np.arange(n) + ahead, n - 1)
-        new.append(both[later, at : at + 1])
-        valid &= recording.valid[later] & (np.arange(n) + ahead < n)
+        at, other = known.index(match[1]), np.arange(n) + int(match[2] + match[3])
+        inside = np.clip(other, 0, n - 1)
+        new.append(both[inside, at : at + 1])
+        valid &= recording.valid[inside] & (other == inside)
         ports.append(Channel(name, columns[at].unit))
     return dataclasses.replace(recording, y=np.hstack(new), targets=tuple(ports), valid=valid)
 

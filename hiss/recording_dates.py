@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +78,23 @@ def hold(table: F64) -> tuple[F64, NDArray[np.bool_]]:
     first = np.where(good.any(0), good.argmax(0), 0)
     filled: F64 = np.take_along_axis(table, np.where(last < 0, first, last), axis=0)
     return filled, good.all(1)
+
+
+def of_series(provenance: Mapping[str, Any]) -> bool:
+    """True for a model of a series, whose targets are other samples of its inputs: they count rows of a grid."""
+    return "forecast" in provenance or "denoise" in provenance
+
+
+def usual_rate(t: F64) -> float | None:
+    """Samples a second of stamps (n,) that are regular but for samples that are missing: all steps are whole multiples
+    of the usual one. None where they are not."""
+    if len(t) < 3:
+        return None
+    steps = np.diff(t)
+    usual = float(np.median(steps))
+    whole = np.round(steps / usual)
+    regular = (whole >= 1) & (np.abs(steps / usual - whole) <= SNAP)
+    return 1 / usual if regular.all() else None
 
 
 def on_grid(recording: Recording, rate_hz: float) -> Recording:

@@ -224,7 +224,12 @@ def test_intervals_of_weights_hold_the_true_ones_as_often_as_they_say():
     true, inside = (0.6, -0.3), []
     for seed in range(200):
         fit = exact(lag_equations([one_step(ar_series(true, 400, seed), 2)], 2), errors=True)
-        lags = {lag.age: lag for lag in reading.selected_lags(fit.weight[0], fit.error[0], ["y"])}
+        lags = {
+            lag.age: lag
+            for lag in reading.selected_lags(
+                [(i, 0) for i in range(len(fit.weight[0]))], fit.weight[0], fit.error[0], ["y"]
+            )
+        }
         inside += [lags[i].low <= true[i] <= lags[i].high for i in range(2)]
     assert 0.91 <= np.mean(inside) <= 0.98  # 95 %, 400 of them
 
@@ -254,8 +259,8 @@ def test_a_reading_is_drawn(tmp_path):
     from hiss.plotting import plot_reading
 
     fit = exact(lag_equations([one_step(ar_series((0.6, -0.3), 400, 0), 5)], 5), errors=True)
-    lags = reading.selected_lags(fit.weight[0], fit.error[0], ["y"])
+    lags = reading.selected_lags([(i, 0) for i in range(len(fit.weight[0]))], fit.weight[0], fit.error[0], ["y"])
     left = np.random.default_rng(0).normal(size=300)
     for loop in (None, fit.weight[0]):
-        plot_reading(tmp_path / "a.png", reading.panels(lags, left, 10.0, loop), "y")
+        plot_reading(tmp_path / "a.png", reading.panels(lags, left, loop, 10.0), "y")
         assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"

@@ -95,19 +95,27 @@ class Lag:
     high: float
 
 
-def selected_lags(weight: F64, error: F64, channels: Sequence[str]) -> list[Lag]:
-    """The weights (P,) that are not 0, columns [age 0 of all channels, ...], the largest first."""
-    count = len(channels)
+def selected_lags(taps: Sequence[tuple[int, int]], weight: F64, error: F64, channels: Sequence[str]) -> list[Lag]:
+    """The weights (P,) of taps (age, channel) that are not 0, the largest first."""
     made = [
-        Lag(i // count, channels[i % count], float(w), float(w - Z95 * e), float(w + Z95 * e))
-        for i, (w, e) in enumerate(zip(weight, error, strict=True))
+        Lag(age, channels[channel], float(w), float(w - Z95 * e), float(w + Z95 * e))
+        for (age, channel), w, e in zip(taps, weight, error, strict=True)
         if w != 0
     ]
     return sorted(made, key=lambda lag: -abs(lag.weight))
 
 
-def text(lags: Sequence[Lag], left: F64, rate_hz: float, loop: F64 | None = None, most: int = 20) -> str:
-    """A report. left: residuals (n,);  loop: the weights of a series on itself, where poles mean something."""
+def taps_response(ages: Sequence[int], weights: Sequence[float], rate_hz: float, points: int = 256) -> tuple[F64, F64]:
+    """(Hz (points,), gain (points,)) of sum_i w_i x_{t - age_i}, up to half the rate."""
+    hz = np.linspace(0, rate_hz / 2, points)
+    return hz, np.abs(np.exp(-2j * np.pi * np.outer(hz / rate_hz, ages)) @ np.asarray(weights, np.float64))
+
+
+def text(
+    lags: Sequence[Lag], left: F64, rate_hz: float, loop: F64 | None = None, loop_hz: float = 1.0, most: int = 20
+) -> str:
+    """A report. left: residuals (n,);  loop: the weights of a series of rate loop_hz on itself, where poles mean
+    something."""
     lines = [f"{'age':>6} {'seconds':>9} {'channel':<12} {'weight':>11} {'95 % interval':>25}"]
     for lag in lags[:most]:
         low_high = f"{lag.low:.5g} .. {lag.high:.5g}"
@@ -118,7 +126,7 @@ def text(lags: Sequence[Lag], left: F64, rate_hz: float, loop: F64 | None = None
     verdict = "noise" if test.p > 0.05 else "not noise: more lags, or another model, would find something in them"
     lines.append(f"residuals: Ljung-Box {test.statistic:.4g} over {test.lags} lags, p {test.p:.3g}: {verdict}")
     if loop is not None:
-        lines.append(_loop_text(loop, rate_hz))
+        lines.append(_loop_text(loop, loop_hz))
     return "\n".join(lines)
 
 
@@ -135,7 +143,7 @@ def _loop_text(loop: F64, rate_hz: float) -> str:
     return f"poles: the slowest has modulus {size:.4f} at {hz:.4g} Hz, down to 1 % after {settling:.4g} s; all inside"
 
 
-def panels(lags: Sequence[Lag], left: F64, rate_hz: float, loop: F64 | None = None) -> dict[str, Any]:
+def panels(lags: Sequence[Lag], left: F64, loop: F64 | None = None, loop_hz: float = 1.0) -> dict[str, Any]:
     """What hiss.plotting.plot_reading draws, as plain arrays."""
     made: dict[str, Any] = {
         "lags": [(lag.age, lag.weight, lag.low, lag.high) for lag in sorted(lags, key=lambda lag: lag.age)],
@@ -144,6 +152,6 @@ def panels(lags: Sequence[Lag], left: F64, rate_hz: float, loop: F64 | None = No
     }
     if loop is not None:
         made["impulse"] = impulse_response(loop, min(400, 4 * len(loop) + 20))
-        made["frequency"] = frequency_response(loop, rate_hz)
+        made["frequency"] = frequency_response(loop, loop_hz)
         made["poles"] = poles(loop)
     return made

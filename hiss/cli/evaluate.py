@@ -136,12 +136,11 @@ def _arithmetic(program: Program) -> tuple[Estimator, str]:
 
 def _recordings(run: Run, data: tuple[Path, ...]) -> tuple[list[Recording], str, list[Path]]:
     """(recordings to score, name of the split, files)."""
-    from hiss.cli.train import check_files
-    from hiss.recording import read_recordings, split
-    from hiss.recording_dates import on_grid
+    from hiss.recording import read_recordings
+    from hiss.recording_dates import of_series, on_grid
 
-    targets = [] if "forecast" in run.provenance else [t.name for t in run.targets]  # a forecast counts resampled rows
-    fill = "forecast" in run.provenance
+    fill = of_series(run.provenance)
+    targets = [] if fill else [t.name for t in run.targets]  # those of a series count resampled rows
     if data:
         recordings = read_recordings(*data, targets=targets, rate_hz=run.rate_hz, fill=fill)
         recordings = [on_grid(r, run.rate_hz) for r in recordings] if fill else recordings
@@ -150,10 +149,20 @@ def _recordings(run: Run, data: tuple[Path, ...]) -> tuple[list[Recording], str,
     files = {str(f["path"]): str(f["sha256"]) for f in run.about.get("files", [])}
     if not files:
         raise RecordingError("the run does not say which files it was trained on; give some with --data FILE")
+    return recordings_of(run, files)[1], "test", [Path(f) for f in files]
+
+
+def recordings_of(run: Run, files: dict[str, str]) -> tuple[list[Recording], list[Recording]]:
+    """(train, test) of the files {path: sha256} that a run was trained on. Raises TrainingError where they changed."""
+    from hiss.cli.train import check_files
+    from hiss.recording import read_recordings, split
+    from hiss.recording_dates import of_series, on_grid
+
     check_files(files, "give the data with --data FILE")
-    recordings = read_recordings(*files, targets=targets, rate_hz=run.rate_hz, fill=fill)
-    recordings = [on_grid(r, run.rate_hz) for r in recordings] if fill else recordings
-    return split(recordings)[1], "test", [Path(f) for f in files]
+    series = of_series(run.provenance)
+    targets = [] if series else [t.name for t in run.targets]  # those of a series count resampled rows
+    recordings = read_recordings(*files, targets=targets, rate_hz=run.rate_hz, fill=series)
+    return split([on_grid(r, run.rate_hz) for r in recordings] if series else recordings)
 
 
 def _result(run: Run, scored: Scored, split: str) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hiss.cli.stream import Positive
+from hiss.cli.reading import read_again
+from hiss.cli.stream import Positive, errors_reported
 from hiss.errors import ExportError
 from hiss.program import Program
 from hiss.program.cost import Cost, cost
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 )
 @click.option("--compiler", type=click.Choice(["zig", "gcc"]), default="zig", show_default=True, help="For --emulate.")
 @click.option("--data", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Recordings for the error.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Of an AR-Net run: a PNG of its lags.")
 @click.option("--rate", "rate_hz", type=Positive(), metavar="HZ", help="Rate of a CSV without time.")
 @click.option("--json", "as_json", is_flag=True, help="Print the bill as JSON.")
 def command(
@@ -36,6 +38,7 @@ def command(
     cores: tuple[str, ...],
     compiler: str,
     data: Path | None,
+    plot: Path | None,
     rate_hz: float | None,
     as_json: bool,
 ) -> None:
@@ -45,6 +48,10 @@ def command(
     Example:
       hiss inspect force.hiss
       hiss inspect force.int.hiss --emulate m4f --emulate m0 --data skin.h5
+      hiss inspect runs/series --plot lags.png
+
+    --plot: weights of lags with intervals, autocorrelation of what is left with its Ljung-Box test, and of a series
+    or a closed loop its answer to a pulse, its gain and its poles, on the files of the run; the text goes to stderr.
 
     The error beside floating point is measured on the recordings of --data, else on noise of usual size.
     Exit codes: 0 done, 2 usage or a file that cannot be read, 5 other channels than the model takes, 7 no C possible
@@ -55,6 +62,11 @@ def command(
 
     check_cores(cores)
     program = open_model(model)
+    if plot is not None:
+        if not model.is_dir():
+            raise click.UsageError("--plot reads the data that a run was fitted on: give the run, not its program")
+        with errors_reported():
+            read_again(model, plot)
     spent, (bill, refused) = cost(program), _bill_of_c(program, cores, compiler, data, rate_hz)
     if as_json:
         made = None if bill is None else bill.to_json()

@@ -15,7 +15,8 @@ from hiss.engines import open_stepper
 from hiss.files import atomic_path
 from hiss.gaps import Gaps, regular
 from hiss.program import Program
-from hiss.recording import Recording, read_recordings
+from hiss.recording import SHIFTED, Recording, read_recordings
+from hiss.recording_dates import of_series, on_grid
 
 
 @click.command()
@@ -24,24 +25,36 @@ from hiss.recording import Recording, read_recordings
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="CSV file.  [default: stdout]")
 @click.option("--trial", help="Only this recording of the file.")
 @click.option("--rate", "rate_hz", type=Positive(), metavar="HZ", help="Rate of a CSV without time.")
+@click.option("--score", is_flag=True, help="Also how far samples are from their forecast, in its usual errors.")
 @click.option("--interval", type=click.Choice(["0.5", "0.8", "0.9", "0.95"]), help="Also LOW and HIGH of an AR-Net.")
 def command(
-    model: Path, file: Path, out: Path | None, trial: str | None, rate_hz: float | None, interval: str | None
+    model: Path,
+    file: Path,
+    out: Path | None,
+    trial: str | None,
+    rate_hz: float | None,
+    score: bool,
+    interval: str | None,
 ) -> None:
     """Estimates of the recordings in FILE (HDF5 or CSV) with MODEL (a .hiss file or a run), whole, from fresh state.
 
     \b
     Example:
       hiss predict force.hiss today.h5 -o estimates.csv
+      hiss predict runs/series today.csv --score
 
     --interval 0.9: beside each estimate the bounds between which nine of ten outcomes lay on validation data.
+    --score: the sample that came less what was forecast for it, in units of the root mean squared error on validation
+    data; empty where there is no forecast yet, or no sample. Far from 0 is an anomaly.
+    Samples that are missing are held and counted on stderr.
     The columns are recording, t (s, of the sample that an estimate belongs to) and one per output, with its unit.
 
     Exit codes: 0 done, 2 usage or a file that cannot be read, 5 other channels than the model takes, 7 not written.
     """
     program = open_model(model)
-    half = _half_widths(program.provenance, interval)
-    recordings = read_recordings(file, rate_hz=rate_hz, fill="forecast" in program.provenance)
+    half, series = _half_widths(program.provenance, interval), of_series(program.provenance)
+    scored = _scored(program) if score else {}
+    recordings = read_recordings(file, rate_hz=rate_hz, fill=series)
     if trial is not None:
         names = [r.name for r in recordings]
         recordings = [r for r in recordings if r.name == trial]
@@ -49,17 +62,57 @@ def command(
             raise click.UsageError(f"{file} has no recording {trial!r}; it has: {', '.join(names)}")
     rows: list[list[str]] = []
     for recording in recordings:
-        pieces = regular(model_inputs(recording, program), program.rate_hz, Gaps.trained(program.provenance))
+        whole = model_inputs(on_grid(recording, program.rate_hz) if series else recording, program)
+        if series and not whole.valid.all():
+            missing = int((~whole.valid).sum())
+            click.echo(f"{recording.name}: {missing} samples are missing or not valid: held", err=True)
+        pieces = regular(whole, program.rate_hz, Gaps.trained(program.provenance))
         ends, y = estimates(program, pieces)
         if not len(y):
             n = program.tare + program.period + program.latency
             samples = sum(map(len, pieces))
             click.echo(f"{recording.name}: {samples} samples; the first estimate takes {n}", err=True)
-        rows += [[recording.name, f"{t:.6f}", *_cells(estimate, half)] for t, estimate in zip(ends, y, strict=True)]
+        cells = _scores(scored, pieces, ends, y)
+        rows += [
+            [recording.name, f"{t:.6f}", *_cells(estimate, half), *more]
+            for t, estimate, more in zip(ends, y, cells, strict=True)
+        ]
     columns = [f"{p.name}{{}} ({p.unit})" if p.unit else f"{p.name}{{}}" for p in program.outputs]
     ends_of = ("", " low", " high") if half else ("",)
     header = ["recording", "t (s)", *(c.format(end) for c in columns for end in ends_of)]
-    _write(out, [header, *rows])
+    _write(out, [[*header, *(f"{program.outputs[i].name} score" for i in scored)], *rows])
+
+
+def _scored(program: Program) -> dict[int, tuple[str, int, float]]:
+    """Output -> (channel, samples ahead, usual error) of each one-channel forecast. Raises UsageError without any."""
+    spread = program.provenance.get("spread", [])
+    found = {}
+    for i, (port, error) in enumerate(zip(program.outputs, spread, strict=False)):
+        match = SHIFTED.match(port.name)
+        if match and match[2] == "+" and program.period == 1 and error > 0:
+            found[i] = (match[1], int(match[3]), float(error))
+    if not found:
+        raise click.UsageError(
+            "nothing to score: it takes a forecast of each sample, hiss train --model arnet --forecast"
+        )
+    return found
+
+
+def _scores(scored: dict[int, tuple[str, int, float]], pieces: list[Recording], ends: Any, y: Any) -> list[list[str]]:
+    """A row per estimate: of each forecast how far the sample at its own step is from what was said of it before."""
+    rows: list[list[str]] = [[] for _ in y]
+    if not scored:
+        return rows
+    names, steps = [c.name for c in pieces[0].channels], dict[float, tuple[Any, bool]]()
+    for piece in pieces:
+        steps |= {float(t): (x, bool(ok)) for t, x, ok in zip(piece.t, piece.x, piece.valid, strict=True)}
+    period_s = 1 / (pieces[0].rate_hz or 1.0)
+    for i, (channel, ahead, error) in scored.items():
+        for j, row in enumerate(rows):
+            x, ok = steps[float(ends[j])]
+            told = j >= ahead and abs(ends[j] - ends[j - ahead] - ahead * period_s) < period_s / 2
+            row.append(f"{(x[names.index(channel)] - y[j - ahead][i]) / error:.4g}" if told and ok else "")
+    return rows
 
 
 def estimates(program: Program, pieces: list[Recording]) -> tuple[Any, Any]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import fnmatch
 import math
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,11 +69,16 @@ class Settings:
     d_state: int = 16  # of S4D levels, as init, discretization and dropout
     model: str = "hiss"  # or "arnet": the linear part alone, its lags chosen
     lags: int | None = None  # of an AR-Net; None = 400, fewer for many channels or short recordings
-    fit: str = "auto"  # of an AR-Net: auto, exact, sparse
+    fit: str = "auto"  # of an AR-Net: auto, exact, sparse, sgd
+    sparsity: float = 1.0  # share of lags that fit = "sgd" expects to count
+    range: tuple[str, ...] = ()  # ages of an AR-Net's channels, such as m0_*=0:20; none = all lags
     own: int = 0  # estimates that an AR-Net reads back
+    chunk_rate: bool = False  # ages of an AR-Net beyond one period are kept a row a chunk
     hidden: str = ""  # widths of an AR-Net's hidden layers, such as 16x8
     change: str = ""  # displacement or velocity: of the targets, from one estimate to the next
     forecast: int = 0  # samples ahead: the targets become TARGET+1 .. TARGET+N
+    denoise: int | None = None  # samples behind: the target becomes TARGET-K, estimated from the others
+    noise: float = 0.0  # deviation of the noise of what is denoised, in its unit; 0 = not known
     init: str = "lin"
     discretization: str = "zoh"
     dropout: float = 0.1
@@ -89,16 +96,26 @@ class Settings:
             raise ValueError(f"change is {self.change!r}; known: {', '.join(KINDS_OF_CHANGE)}")
         if self.forecast < 0 or (self.lags is not None and self.lags < 1):
             raise ValueError("forecast must be 0 or more samples, lags at least 1")
+        if self.denoise is not None and (self.denoise < 0 or self.forecast or self.model != "arnet"):
+            raise ValueError("denoise is 0 or more samples; it goes with model arnet and without forecast")
         Gaps.parse(self.gap)
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}; expected 0 or more")
 
-    def spec(self, period: int) -> Any:
-        """The model: Residual(ARNet, Hierarchical), or the Hierarchical alone. Raises ValueError."""
+    @property
+    def of_series(self) -> bool:
+        """True where the targets are other samples of the inputs: a forecast, or what is denoised."""
+        return bool(self.forecast) or self.denoise is not None
+
+    def spec(self, period: int, channels: Sequence[str] = ()) -> Any:
+        """The model: Residual(ARNet, Hierarchical), the Hierarchical alone, or an ARNet of these channels.
+
+        Raises ValueError.
+        """
         from hiss.models import ARNet, Flat, Hierarchical, Residual
 
         if self.model == "arnet":
-            return self._arnet(period)
+            return self._arnet(period, channels)
         model: Any = (
             Flat(self._level("flat"), period)
             if self.flat
@@ -106,20 +123,33 @@ class Settings:
         )
         return Residual(ARNet(period=period), model) if self.base else model
 
-    def _arnet(self, period: int) -> Any:
+    def _arnet(self, period: int, channels: Sequence[str]) -> Any:
         from hiss.models import ARNet
 
         widths = [w for w in self.hidden.lower().split("x") if w]
         if not all(w.isdecimal() for w in widths):
             raise ValueError(f"hidden is {self.hidden!r}; expected widths, such as 16 or 16x8")
+        lags = self.lags or 400
         return ARNet(
-            lags=self.lags or 400,
+            lags=lags,
             spacing="all",
             period=period,
             fit=self.fit,
             own=self.own,
             hidden=tuple(map(int, widths)),
+            chunk_rate=self.chunk_rate,
+            sparsity=self.sparsity,
+            ranges=lag_ranges(self.range, channels, lags),
+            skip=self._skipped(channels),
+            noise=self.noise,
         )
+
+    def _skipped(self, channels: Sequence[str]) -> tuple[tuple[int, int], ...]:
+        """The sample that is denoised: (age, channel) of each target."""
+        if self.denoise is None:
+            return ()
+        names = [target.rpartition("-")[0] for target in self.target]
+        return tuple((self.denoise, list(channels).index(name)) for name in names)
 
     def _level(self, name: str) -> StackSpec:
         keys = ("d_state", "init", "discretization", "dropout")
@@ -145,6 +175,18 @@ class Settings:
         return {**{k: v for k, v in data.items() if k != "options"}, **data["options"]}
 
 
+def lag_ranges(texts: Sequence[str], channels: Sequence[str], lags: int) -> tuple[tuple[int, int], ...]:
+    """(first, last) age of each channel, of texts such as m0_*=0:20; a channel that none names has all. ValueError."""
+    made = dict.fromkeys(channels, (0, lags - 1))
+    for text in texts:
+        pattern, _, ages = text.rpartition("=")
+        found, first_last = fnmatch.filter(channels, pattern), re.fullmatch(r"(\d+):(\d+)", ages)
+        if not found or not first_last or int(first_last[1]) > int(first_last[2]):
+            raise ValueError(f"range {text!r}: expected CHANNEL=FIRST:LAST, ages in samples, of {', '.join(channels)}")
+        made |= dict.fromkeys(found, (int(first_last[1]), int(first_last[2])))
+    return tuple(made.values()) if texts else ()
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """The keys of a configuration file. Raises ValueError when it is not TOML."""
     if sys.version_info >= (3, 11):
@@ -167,7 +209,9 @@ def settings_from(data: dict[str, Any], where: str) -> Settings:
             raise ValueError(f"{where}: unknown key {key!r}{_nearest(key, known)}")
         kind = OPTION_KEYS.get(key) or KINDS[key]
         fitting = _fitting(value, kind)
-        if fitting is None and not (value is None and key in ("rate", "period", "out", "steps", "patience", "lags")):
+        if fitting is None and not (
+            value is None and key in ("rate", "period", "out", "steps", "patience", "lags", "denoise")
+        ):
             raise ValueError(f"{where}: {key} cannot be {value!r}; expected {WORDS[kind]}")
         if key in OPTION_KEYS:
             options[key] = fitting
@@ -207,10 +251,15 @@ KINDS: dict[str, type] = {
     "model": str,
     "lags": int,
     "fit": str,
+    "sparsity": float,
+    "range": tuple,
     "own": int,
+    "chunk_rate": bool,
     "hidden": str,
     "change": str,
     "forecast": int,
+    "denoise": int,
+    "noise": float,
     "init": str,
     "discretization": str,
     "dropout": float,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from hiss.changes import KINDS, change_names
 from hiss.cli.handling import POLICY
 from hiss.cli.levels import with_sets
 from hiss.cli.preset import preset_of
+from hiss.cli.reading import show_reading
 from hiss.cli.settings import Settings, option_value, read_toml, settings_from, weight_choice
 from hiss.cli.stream import Positive, errors_reported, usage
 from hiss.errors import HissError, TrainingError
@@ -47,11 +49,18 @@ QUANTIZE_AWARE = {"steps": 300, "lr": 5e-4, "ssm_lr": 2e-4, "weight_decay": 0.0,
 @click.option("--gap", metavar="POLICY", help=f"Of pauses in recordings: {POLICY}, as in live. [interpolate]")
 @click.option("--model", type=click.Choice(["hiss", "arnet"]), help="hiss, or arnet: linear in its lags. [hiss]")
 @click.option("--lags", type=click.IntRange(min=1), help="Of arnet: longest lag + 1. [400, fewer for many channels]")
-@click.option("--fit", type=click.Choice(["auto", "exact", "sparse"]), help="Of arnet. [auto: by cross-validation]")
+@click.option(
+    "--fit", type=click.Choice(["auto", "exact", "sparse", "sgd"]), help="Of arnet. [auto: by cross-validation]"
+)
+@click.option("--sparsity", type=float, help="Of arnet, fit sgd: share of lags expected to count. [1]")
+@click.option("--range", multiple=True, metavar="CHANNEL=FIRST:LAST", help="Of arnet: ages of a channel. [all]")
 @click.option("--own", type=click.IntRange(min=0), help="Of arnet: past estimates that it reads back. [0]")
+@click.option("--chunk-rate", is_flag=True, default=None, help="Of arnet: ages beyond a period are kept a row a chunk.")
 @click.option("--hidden", help="Of arnet: hidden layers, such as 16x8. [none: linear]")
 @click.option("--change", type=click.Choice(list(KINDS)), help="Estimate how --target, a position, moved since before.")
 @click.option("--forecast", type=click.IntRange(min=1), metavar="N", help="Estimate --target 1 to N samples later.")
+@click.option("--denoise", type=click.IntRange(min=0), metavar="K", help="Estimate --target of K samples before.")
+@click.option("--noise", type=Positive(), metavar="SD", help="With --denoise: deviation of the noise, where known.")
 @click.option("--base/--no-base", default=None, help="With or without the exactly fitted linear part. [with]")
 @click.option("--seed", type=click.IntRange(min=0), help="Same seed, same checkpoint. [0]")
 @click.option("--device", help="cpu, cuda, cuda:1, auto. [auto]")
@@ -81,6 +90,7 @@ def command(
       hiss train mine.csv --from runs/skin -o runs/mine
       hiss train yosemite.csv --model arnet --forecast 12
       hiss train --preset marker_writing marker_writing_hiss_dataset
+      hiss train walk.csv --model arnet --target acc_x --denoise 5
       hiss train --resume runs/skin
       hiss train --resume runs/skin --quantize-aware -o runs/skin-int8
 
@@ -135,8 +145,8 @@ def _train(settings: Settings, start: Path | None, resume: Path | None, as_json:
     from hiss.training.group import rank_of_environment
 
     source = Run.load(start) if start else None
-    if settings.forecast:
-        settings, recordings = forecast_of(settings)
+    if settings.of_series:
+        settings, recordings = series_of(settings)
     else:
         recordings = read_recordings(*settings.files, targets=settings.target, rate_hz=settings.rate)
     train = split(recordings)[0]
@@ -149,7 +159,7 @@ def _train(settings: Settings, start: Path | None, resume: Path | None, as_json:
     about: dict[str, Any] = {"settings": _all_keys(settings), "files": _fingerprints(settings.files)}
     if start:
         about["from"] = str(start.resolve())
-    spec = source.spec if source else usage(settings.spec, settings.period or 1)
+    spec = source.spec if source else usage(settings.spec, settings.period or 1, _channels(settings, train))
     tare, options = usage(settings.tare_samples), usage(settings.train_options)
     if tare is not None and start is None and any(r.tared for r in train):
         click.echo("note: --tare changes nothing, as the recordings are tared already", err=True)
@@ -184,26 +194,7 @@ def _train(settings: Settings, start: Path | None, resume: Path | None, as_json:
         return
     _report(run, out, time.perf_counter() - began, as_json)
     if settings.model == "arnet":
-        _reading(run, train, out)
-
-
-def _reading(run: Run, train: list[Recording], out: Path) -> None:
-    """lags.txt and lags.png beside the run, of its first output; the text is shown."""
-    from hiss.errors import MissingExtraError
-    from hiss.files import write_bytes
-    from hiss.plotting import plot_reading
-    from hiss.training.read_run import read_run
-
-    found = read_run(run, train)
-    if found is None:
-        return
-    said, panels = found
-    click.echo(said, err=True)
-    write_bytes(out / "lags.txt", f"{said}\n".encode())
-    try:
-        plot_reading(out / "lags.png", panels, run.targets[0].name)
-    except MissingExtraError as error:
-        click.echo(f"no plot: {error}", err=True)
+        show_reading(run, train, out / "lags.png", out / "lags.txt")
 
 
 def _grids(run: Run, weights: tuple[str, ...]) -> dict[str, list[int]]:
@@ -261,7 +252,7 @@ def _asked(files: tuple[Path, ...], given: dict[str, Any], sets: tuple[str, ...]
         raise click.UsageError("no recordings: give FILES, or files = [...] in the config")
     if settings.quantize_aware:
         raise click.UsageError("quantize_aware fine-tunes a run; use hiss train --resume RUN --quantize-aware")
-    if not targets and not start and not settings.forecast:
+    if not targets and not start and not settings.of_series:
         raise click.UsageError("what is to be estimated? Give --target NAME")
     return dataclasses.replace(settings, target=targets, inputs=inputs)
 
@@ -319,8 +310,8 @@ def _settled(settings: Settings, train: list[Recording], source: Run | None) -> 
         raise click.UsageError("the recordings have irregular stamps; give the rate to train at, such as --rate 50")
     settings = dataclasses.replace(settings, lags=_lags(settings, train), period=settings.period or _period(settings))
     name = settings.target[0] if len(settings.target) == 1 else "run"
-    if settings.forecast:
-        name = settings.target[0].rpartition("+")[0]
+    if settings.of_series:
+        name = re.split(r"[+-]\d+$", settings.target[0])[0]
     out = settings.out or str(Path("runs") / "".join(c if c.isalnum() or c in "-_." else "_" for c in name))
     period = settings.period or max(1, round(rate / 10))
     if settings.change:
@@ -330,28 +321,38 @@ def _settled(settings: Settings, train: list[Recording], source: Run | None) -> 
 
 
 def _period(settings: Settings) -> int | None:
-    """A forecast is made at every sample."""
-    return 1 if settings.forecast else None
+    """Of a series an estimate is made at every sample."""
+    return 1 if settings.of_series else None
+
+
+def _channels(settings: Settings, train: list[Recording]) -> list[str]:
+    """The channels that the model will read, where an AR-Net is told of single ones."""
+    from hiss.recording import choose_inputs, choose_targets
+
+    if not settings.range and settings.denoise is None:
+        return []
+    at_rate = train[0].resampled(settings.rate) if settings.rate else train[0]
+    return [c.name for c in choose_inputs(choose_targets(at_rate, settings.target), settings.inputs).channels]
 
 
 def _lags(settings: Settings, train: list[Recording]) -> int | None:
     """Of an AR-Net: 400, as many as 600 columns hold, and at most a quarter of the samples."""
     if settings.model != "arnet" or settings.lags:
         return settings.lags
-    channels = max(1, len(train[0].channels) - (0 if settings.forecast else len(settings.target)))
+    channels = max(1, len(train[0].channels) - (0 if settings.of_series else len(settings.target)))
     return max(1, min(400, 600 // channels, max(map(len, train)) // 4))
 
 
-def forecast_of(settings: Settings) -> tuple[Settings, list[Recording]]:
-    """(settings whose targets are TARGET+1 .. TARGET+N, the recordings on one grid, what is missing held and not
-    valid). Raises RecordingError."""
+def series_of(settings: Settings) -> tuple[Settings, list[Recording]]:
+    """(settings whose targets are TARGET+1 .. TARGET+N, or TARGET-K, the recordings on one grid, what is missing held
+    and not valid). Raises RecordingError."""
     from hiss.recording import read_recordings
-    from hiss.recording_dates import on_grid
+    from hiss.recording_dates import on_grid, usual_rate
 
     recordings = read_recordings(*settings.files, rate_hz=settings.rate, fill=True)
-    rate = settings.rate or next((r.rate_hz for r in recordings if r.rate_hz), None)
+    rate = settings.rate or next((r.rate_hz for r in recordings if r.rate_hz), None) or usual_rate(recordings[0].t)
     if rate is None:
-        raise click.UsageError("the series has irregular stamps; give the rate to forecast at, such as --rate 1")
+        raise click.UsageError("the series has irregular stamps; give its rate, such as --rate 1")
     recordings = [on_grid(r, rate) for r in recordings]
     missing = sum(int((~r.valid).sum()) for r in recordings)
     if missing:
@@ -359,8 +360,10 @@ def forecast_of(settings: Settings) -> tuple[Settings, list[Recording]]:
     names = [c.name for c in (*recordings[0].targets, *recordings[0].channels)]
     targets = settings.target or (tuple(names) if len(names) == 1 else ())
     if not targets:
-        raise click.UsageError(f"which column is to be forecast? Give --target; there are: {', '.join(names)}")
-    if not any("+" in t for t in targets):
+        raise click.UsageError(f"which column? Give --target; there are: {', '.join(names)}")
+    if settings.denoise is not None:
+        targets = tuple(f"{t}-{settings.denoise}" if t in names else t for t in targets)
+    elif not any("+" in t for t in targets):
         targets = tuple(f"{t}+{k}" for t in targets for k in range(1, settings.forecast + 1))
     return dataclasses.replace(settings, target=targets, rate=rate), recordings
 

@@ -73,7 +73,8 @@ def lay_out(plan: Plan, numbers: Numbers) -> Layout:
         members.append(Member(numbers.value, "held", held, "values that wait for later steps"))
     members.append(Member(numbers.value, "scratch", scratch, "values of the present step"))
     # counters and scratch before the arrays: what lies near the beginning is reached without an address of its own
-    members.sort(key=lambda m: (-BYTES[m.kind], m.kind != "uint16_t", m.name != "scratch"))  # a stable sort
+    first = {"version": 0, "scratch": 1}
+    members.sort(key=lambda m: (-BYTES[m.kind], m.kind != "uint16_t", first.get(m.name, 2)))  # a stable sort
     if sum(m.bytes for m in members) % 4:
         members.append(Member("uint16_t", "unused", 0, "fills the last word"))
     return Layout(members, offset, plan.kept)

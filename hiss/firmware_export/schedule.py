@@ -80,8 +80,8 @@ class Plan:
 def plan_of(program: Program) -> Plan:
     """The plan of a program."""
     if program.slots is None:
-        stages = (_schedule(i, stage) for i, stage in enumerate(program.stages))
-        return Plan(program, tuple(_lying(stage, read_in_place(program)) for stage in stages))
+        in_place = read_in_place(program)
+        return Plan(program, tuple(_lying(_schedule(i, stage), in_place) for i, stage in enumerate(program.stages)))
     view, tail, names = with_copies(program), program.tail, copies(program)
     first, *rest = view.stages
     head = dataclasses.replace(first, last=tuple(op for op in first.last if op.out not in program.slots))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from hiss.ridge import log_ages
 
 Tap = tuple[int, int]
-FITS = ("ridge", "auto", "exact", "sparse")
+FITS = ("ridge", "auto", "exact", "sparse", "sgd")
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,11 @@ class ARNet:
 
     lags: how many ages; spacing: "log" spreads them over the window, "all" takes each of 0 .. lags - 1; windows_s:
     candidate windows in seconds, one is chosen on validation; ages: fixed ages, then nothing is chosen.
-    fit: "ridge" over these ages; with spacing "all" also "exact", "sparse" or "auto", which cross-validate the order.
+    fit: "ridge" over these ages; with spacing "all" also "exact", "sparse" or "auto", which cross-validate the order,
+    and "sgd", the paper's: gradients over all lags, of which it expects a share `sparsity` to count.
     ranges: (first, last) age of each channel, none = all alike; taps: what is read, settled by the fit.
+    skip: taps that are not read, such as the sample that is to be denoised; noise: deviation of that one's noise in its
+    unit, where known: it then counts by what the others leave open.
     hidden: widths of ReLU layers. own: how many of its own past estimates are read too (closed loop).
     chunk_rate: ages from `period` on are rounded to whole chunks, so that the past is kept a row a chunk.
     """
@@ -41,6 +44,9 @@ class ARNet:
     hidden: tuple[int, ...] = ()
     own: int = 0
     chunk_rate: bool = False
+    sparsity: float = 1.0
+    skip: tuple[tuple[int, int], ...] = ()
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         if self.lags < 1:
@@ -60,6 +66,14 @@ class ARNet:
             raise ValueError(f"fit is {self.fit!r}; known: {', '.join(FITS)}")
         if self.fit != "ridge" and (self.spacing != "all" or self.ages is not None):
             raise ValueError(f"fit {self.fit} chooses among all lags: it goes with spacing 'all' and no ages")
+        if not 0 < self.sparsity <= 1:
+            raise ValueError(f"sparsity is the share of lags that count, above 0 and at most 1; got {self.sparsity}")
+        if self.fit == "sgd" and (self.ranges or self.skip or self.own or self.chunk_rate):
+            raise ValueError(
+                "gradients (sgd) fit all lags of all channels: no ranges, skip, own or chunk_rate with them"
+            )
+        if self.noise < 0 or (self.noise and (len(self.skip) != 1 or self.hidden or self.own)):
+            raise ValueError("noise is 0 or more, and of the one sample that a linear model skips")
         if self.own < 0 or any(width < 1 for width in self.hidden):
             raise ValueError("own must be 0 or more, widths of hidden layers at least 1")
         if self.hidden and self.own:
@@ -72,7 +86,10 @@ class ARNet:
     @property
     def plain(self) -> bool:
         """True where it is one linear map of ages that all channels share: what a Residual's base is."""
-        return not (self.taps or self.ranges or self.hidden or self.own or self.chunk_rate) and self.fit == "ridge"
+        return (
+            not (self.taps or self.ranges or self.skip or self.hidden or self.own or self.chunk_rate)
+            and self.fit == "ridge"
+        )
 
     def candidates(self, rate_hz: float) -> list[tuple[int, ...]]:
         """The sets of ages to choose from."""
@@ -83,7 +100,9 @@ class ARNet:
         return list(dict.fromkeys(log_ages(self.lags, round(w * rate_hz)) for w in self.windows_s))
 
     def allowed(self, age: int, channel: int) -> bool:
-        """True where the ranges of the channels hold this age."""
+        """True where the ranges of the channels hold this age, and it is not to be skipped."""
+        if (age, channel) in self.skip:
+            return False
         return not self.ranges or self.ranges[channel][0] <= age <= self.ranges[channel][1]
 
     def build(self, n_in: int, n_out: int, n_channels: int | None = None) -> ARNetModel:

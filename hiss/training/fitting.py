@@ -41,7 +41,7 @@ from hiss.recording import Recording
 from hiss.training.base import fit_base, honest_shift, mean_square
 from hiss.training.grids import Grids, attach
 from hiss.training.group import Group, joined, own_device, rank_of_environment
-from hiss.training.lags import fit_lags, intervals
+from hiss.training.lags import denoised, fit_lags, intervals, spreads
 from hiss.training.learner import Frame, Learner
 from hiss.training.loop import Progress, run_loop
 from hiss.training.options import TrainOptions
@@ -124,7 +124,8 @@ def fit(
         say(data.turns.said)
     spec = model if start is None else start.spec
     more: dict[str, Any] = {"inputs": inputs, "steps": steps(train, recordings[0])} | _bits_of(grids)
-    more |= {"forecast": forecast} if forecast else {}
+    skipped: tuple[tuple[int, int], ...] = getattr(spec, "skip", ())
+    more |= {"forecast": forecast} if forecast else {"denoise": skipped[0][0]} if skipped else {}
     more |= {"gap": str(gaps)} if gaps != Gaps() else {}
     more |= {"target_std": data.target_std} if data.target_std else {}
     run = Run(
@@ -249,8 +250,15 @@ def _lags(run: Run, spec: ARNet, data: Data, before: ARNetModel | None, say: Say
         model = fit_lags(spec, data.parts, data.val, data.scaling.n_channels, say)
     except ValueError as error:
         raise TrainingError(str(error)) from error
+    y_std = data.scaling.y_std
+    run.provenance |= {
+        "interval": intervals(model, data.val, y_std),
+        "spread": spreads(model, data.val, y_std),
+    }
+    if spec.noise:  # errors beside samples that the estimate holds itself would tell nothing
+        model = denoised(model, (spec.noise / y_std) ** 2, data.val)
+        run.provenance = {k: v for k, v in run.provenance.items() if k not in ("interval", "spread")}
     run.spec = dataclasses.replace(spec, taps=model.spec.taps)
-    run.provenance["interval"] = intervals(model, data.val, data.scaling.y_std)
     return model
 
 

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from hiss.arnet.choose import choose
+from hiss.arnet.descent import Descent, descend
 from hiss.arnet.equations import Rows
 from hiss.dataset import Batch, Sequence
 from hiss.models.arnet import ARNet, ARNetModel, Tap
@@ -33,6 +34,8 @@ SHARES = (0.25, 0.5, 0.75, 1.0, 1.0)
 def fit_lags(spec: ARNet, parts: Seq[Sequence], val: Batch, n_channels: int, say: Callable[[str], None]) -> ARNetModel:
     """The linear model of an ARNet with spacing "all": taps chosen, and a closed loop where `own` asks for one."""
     rows = [_rows(part, n_channels, spec) for part in parts]
+    if spec.fit == "sgd":
+        return _descended(spec, rows, n_channels, say)
     method = "auto" if spec.fit == "ridge" else spec.fit
     choice = choose(rows, spec.lags, method, allowed=_allowed(spec, n_channels))
     say(f"AR-Net ({method}): {choice.why}")
@@ -44,8 +47,41 @@ def fit_lags(spec: ARNet, parts: Seq[Sequence], val: Batch, n_channels: int, say
     return _by_rows(model, parts, val)
 
 
+def _descended(spec: ARNet, rows: Seq[Rows], n_channels: int, say: Callable[[str], None]) -> ARNetModel:
+    """All lags, by gradients; how they are followed depends on torch's generator, which hiss.fit seeds."""
+    seed = int(torch.randint(2**31, ()))
+    found = descend(rows, spec.lags, Descent(sparsity=spec.sparsity), seed)
+    say(f"AR-Net (sgd): {spec.lags} lags, step size {found.lr:.2g} by a range test, loss {found.losses[-1]:.4g}")
+    every = tuple((age, channel) for age in range(spec.lags) for channel in range(n_channels))
+    model = dataclasses.replace(spec, taps=every, hidden=()).build(n_channels, len(found.bias))
+    _set(model, found.weight, found.bias)
+    return model.requires_grad_(False)
+
+
+def denoised(model: ARNetModel, noise: F64, val: Batch) -> ARNetModel:
+    """The model with the one sample that it skips, which counts by what the others leave open of it: 1 - noise / left.
+
+    noise (D,): its variance;  left: that of sample less estimate on `val`, of the estimate's error and of the noise
+    together. All scaled.
+    """
+    share = torch.from_numpy(np.clip(1 - noise / mean_square(model, val), 0.0, 1.0)).float()[:, None]
+    made = dataclasses.replace(model.spec, taps=(*model.taps, *model.spec.skip)).build(model.n_channels, len(share))
+    with torch.no_grad():
+        made.linear.weight.copy_(torch.cat([model.linear.weight * (1 - share), share], 1))
+        made.linear.bias.copy_(model.linear.bias * (1 - share[:, 0]))
+    return made.requires_grad_(False)
+
+
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 """Shares of outcomes that an interval is made for."""
+
+
+def spreads(model: ARNetModel, val: Batch, y_std: F64) -> list[float]:
+    """Root mean squared error of each output on validation data, in its unit."""
+    with torch.no_grad():
+        errors = (model(torch.from_numpy(val.x)).numpy() - val.y)[val.valid] * y_std
+    found: list[float] = np.sqrt((errors.astype(np.float64) ** 2).mean(0)).tolist()
+    return found
 
 
 def intervals(model: ARNetModel, val: Batch, y_std: F64) -> dict[str, list[float]]:
@@ -66,9 +102,9 @@ def _rows(part: Sequence, n_channels: int, spec: ARNet) -> Rows:
 
 
 def _allowed(spec: ARNet, n_channels: int) -> NDArray[np.bool_] | None:
-    if not spec.ranges:
+    if not spec.ranges and not spec.skip:
         return None
-    if len(spec.ranges) != n_channels:
+    if spec.ranges and len(spec.ranges) != n_channels:
         raise ValueError(f"{len(spec.ranges)} ranges of ages for {n_channels} channels; give one each")
     return np.array([[spec.allowed(age, c) for c in range(n_channels)] for age in range(spec.lags)]).ravel()
 
@@ -126,7 +162,7 @@ def _solve(
     """The exact weights for this past, damped until the loop settles."""
     own = model.spec.own
     blocks = [
-        (np.hstack([x, *_shifted(p, own)])[ok], y[ok]) for x, p, y, ok in zip(lagged, past, wanted, valid, strict=True)
+        (np.hstack([x, *shifted(p, own)])[ok], y[ok]) for x, p, y, ok in zip(lagged, past, wanted, valid, strict=True)
     ]
     weight, bias = summed(blocks).solve(strength)
     taps = lagged[0].shape[1]
@@ -135,7 +171,7 @@ def _solve(
         model.back.weight.copy_(torch.from_numpy(settled(weight[:, taps:], own)))
 
 
-def _shifted(y: F64, own: int) -> list[F64]:
+def shifted(y: F64, own: int) -> list[F64]:
     """y as it was 1 .. own estimates before, 0 before the first."""
     return [np.concatenate([np.zeros_like(y[:age]), y[: len(y) - min(age, len(y))]]) for age in range(1, own + 1)]
 
