@@ -72,11 +72,7 @@ def plot_reading(path: str | Path, panels: dict[str, Any], title: str) -> None:
     many = "impulse" in panels
     figure = _figure(12, 7 if many else 3.6)
     axes = figure.subplots(2 if many else 1, 3 if many or "gains" in panels else 2).ravel()
-    ages, weights, low, high = np.array(panels["lags"]).T
-    axes[0].vlines(ages, low, high, color="tab:blue", alpha=0.4)
-    axes[0].plot(ages, weights, ".", color="tab:blue")
-    axes[0].axhline(0, color="black", linewidth=0.5)
-    axes[0].set(title="weights, 95 % intervals", xlabel="age (samples)")
+    _plot_weights(axes[0], panels["lags"])
     found = panels["autocorrelation"]
     axes[1].bar(np.arange(1, len(found) + 1), found, color="tab:gray")
     axes[1].axhspan(-panels["noise"], panels["noise"], color="tab:green", alpha=0.2)
@@ -89,6 +85,21 @@ def plot_reading(path: str | Path, panels: dict[str, Any], title: str) -> None:
         _plot_loop(axes[2:], panels)
     figure.suptitle(title)
     _save(figure, path)
+
+
+def _plot_weights(axes: Any, lags: dict[str, Any]) -> None:
+    """A colour a channel, where there are few."""
+    few = len(lags) <= 6
+    for i, (name, some) in enumerate(lags.items()):
+        ages, weights, low, high = np.array(some).T
+        colour = f"C{i}" if few else "C0"
+        axes.vlines(ages, low, high, color=colour, alpha=0.4)
+        axes.plot(ages, weights, ".", color=colour, label=name)
+    axes.axhline(0, color="black", linewidth=0.5)
+    axes.set(title=f"weights of {len(lags)} channels, 95 % intervals", xlabel="age (samples)")
+    if few:
+        axes.set_title("weights, 95 % intervals")
+        axes.legend()
 
 
 def _plot_loop(axes: Any, panels: dict[str, Any]) -> None:

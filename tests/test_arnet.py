@@ -264,3 +264,24 @@ def test_a_reading_is_drawn(tmp_path):
     for loop in (None, fit.weight[0]):
         plot_reading(tmp_path / "a.png", reading.panels(lags, left, loop, 10.0), "y")
         assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_exact_weights_are_those_of_statsmodels():
+    """Classic AR: AutoReg's conditional least squares, with its standard errors."""
+    autoreg = pytest.importorskip(
+        "statsmodels.tsa.ar_model", reason="statsmodels is not installed: 'hiss[dev]'"
+    ).AutoReg
+    y = 7 + ar_series((0.5, 0.2, -0.4), 3000, 2)
+    classic, fit = autoreg(y, 12, trend="c").fit(), exact(lag_equations([one_step(y, 12)], 12), errors=True)
+    np.testing.assert_allclose(fit.weight[0], classic.params[1:], rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(fit.bias[0], classic.params[0], rtol=1e-8)
+    errors = classic.bse[1:] * np.sqrt(len(y) - 12) / np.sqrt(len(y) - 12 - 13)  # it divides by n, not by what is free
+    np.testing.assert_allclose(fit.error[0], errors, rtol=1e-6)
+
+
+def test_gain_of_taps_is_that_of_their_transform():
+    hz, gain = reading.taps_response([0, 3], [0.5, -0.2], 10.0, 51)
+    padded = np.zeros(100)
+    padded[[0, 3]] = 0.5, -0.2
+    assert hz[-1] == 5.0
+    np.testing.assert_allclose(gain, np.abs(np.fft.rfft(padded)), atol=1e-12)

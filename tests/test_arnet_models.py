@@ -175,6 +175,31 @@ def test_a_closed_loop_tells_with_few_weights_what_takes_many_lags():
     assert errors[2] < 0.5 * errors[0]
 
 
+def test_gradients_and_exact_weights_agree_as_models():
+    """fit = "sgd", the paper's: on inputs that are noise it says what the exact fit does, to 1 % of the target."""
+    r, made = recording(), {}
+    for kind in ("exact", "sgd"):
+        made[kind] = fit(ARNet(lags=4, spacing="all", fit=kind), [r], "y", progress=False).estimate(r.x[None])[0]
+    assert np.sqrt(np.mean((made["sgd"] - made["exact"]) ** 2)) < 0.01 * r.y.std()
+    with pytest.raises(ValueError, match="all lags of all channels"):
+        ARNet(lags=4, spacing="all", fit="sgd", own=1)
+
+
+def test_the_errors_of_weights_are_those_of_least_squares():
+    """Read from a fitted run, in the units of the data; with a ridge they shrink."""
+    from hiss.arnet.equations import lag_equations
+    from hiss.arnet.exact import exact
+    from hiss.training.read_run import _errors
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 3)) @ rng.normal(size=(3, 3))
+    y = x @ [1.0, 0.0, -2.0] + rng.normal(size=500)
+    fit_ = exact(lag_equations([(x, y[:, None], np.ones(500, bool))], 1), errors=True)
+    left = y - x @ fit_.weight[0] - fit_.bias[0]
+    np.testing.assert_allclose(_errors(x, left, 0.0), fit_.error[0], rtol=1e-9)
+    assert (_errors(x, left, 1.0) < fit_.error[0]).all()
+
+
 def test_a_fitted_run_is_read_back_equal_and_fits_again_to_the_same_bytes(tmp_path):
     spec = ARNet(lags=12, spacing="all", fit="auto")
     runs = [fit(spec, [recording()], "y", progress=False, out=tmp_path / str(i)) for i in range(2)]
@@ -249,3 +274,18 @@ def test_the_command_line_fits_reads_and_scores_a_sensor(tmp_path):
     assert code == 0, said
     assert "u[t-2]" in out
     assert "v[t-5]" in out
+    for more, kept in ((["--range", "v=0:3"], "u"), (["--own", 1, "--period", 2, "--chunk-rate"], "f (own)")):
+        code, _, said = hiss("train", tmp_path / "a.h5", *asked[:-1], tmp_path / "more", *more)
+        assert code == 0, said
+        found = {
+            line.split(maxsplit=2)[2].rsplit(maxsplit=4)[0].strip() for line in said.splitlines() if " .. " in line
+        }
+        assert kept in found
+        assert ("v" in found) is (kept != "u")  # v speaks at age 5 alone
+        code, _, said = hiss("inspect", tmp_path / "more", "--plot", tmp_path / "more.png", "--no-equations")
+        assert code == 0, said
+        assert (tmp_path / "more.png").read_bytes()[:4] == b"\x89PNG"
+    assert "poles" in said
+    code, _, said = hiss("train", tmp_path / "a.h5", *asked, "--range", "w=0:3")
+    assert code == 2
+    assert "CHANNEL=FIRST:LAST" in said

@@ -17,7 +17,7 @@ from hiss.arnet.synthetic import ar_series
 from hiss.errors import RecordingError
 from hiss.recording import Recording, choose_targets, make_channels
 from hiss.recording_csv import read_csv
-from hiss.recording_dates import on_grid
+from hiss.recording_dates import on_grid, usual_rate
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +78,7 @@ def test_a_series_is_trained_scored_and_forecast_with_intervals(tmp_path):
     y = 50 + ar_series((1.2, -0.5), 6000, 0)
     path = series_file(tmp_path / "wave.csv", y, missing=(100, 101), absent=range(2000, 2040))
     run = tmp_path / "run"
-    code, _, said = hiss("train", path, "--model", "arnet", "--forecast", 2, "--rate", 1 / 300, "--lags", 30, "-o", run)
+    code, _, said = hiss("train", path, "--model", "arnet", "--forecast", 2, "--lags", 30, "-o", run)
     assert code == 0, said
     assert "not learned from" in said
     code, out, said = hiss("evaluate", run, "--json")
@@ -97,6 +97,52 @@ def test_a_series_is_trained_scored_and_forecast_with_intervals(tmp_path):
     late = slice(5000, 5900)  # not trained on
     inside = (made[late, 1] <= y[5001:5901]) & (y[5001:5901] <= made[late, 2])
     assert abs(inside.mean() - 0.9) < 0.03
+
+
+def test_a_sample_that_does_not_fit_scores_far_from_zero(tmp_path):
+    """Scores of an AR(2) with noise 1 are its noise; a spike of 9 stands out, what is missing has none."""
+    y = ar_series((1.2, -0.5), 4000, 1)
+    run, path = tmp_path / "run", series_file(tmp_path / "wave.csv", y)
+    assert hiss("train", path, "--model", "arnet", "--forecast", 1, "--lags", 8, "-o", run)[0] == 0
+    y[3000] += 9
+    path = series_file(tmp_path / "today.csv", y, missing=(2000,))
+    code, out, said = hiss("predict", run, path, "--score")
+    assert code == 0, said
+    assert "1 samples are missing" in said
+    scores = [row["y+1 score"] for row in csv.DictReader(out.splitlines())]
+    assert [i for i, s in enumerate(scores) if not s] == [0, 2000]
+    size = np.array([float(s or 0) for s in scores])
+    assert np.flatnonzero(np.abs(size) > 5).tolist()[0] == 3000
+    assert size[3000] > 7
+    assert abs(size[:2000].std() - 1) < 0.08
+    assert hiss("predict", run, path, "--interval", "0.9")[0] == 0
+
+
+def test_denoising_leaves_less_noise_than_there_was(tmp_path):
+    """A slow wave and noise: the sample of 4 before, from those around it; that the noise is known helps more."""
+    t, rng = np.arange(6000), np.random.default_rng(0)
+    clean = np.sin(t / 9) + 0.5 * np.sin(t / 14)
+    path, left = series_file(tmp_path / "wave.csv", clean + 0.3 * rng.normal(size=len(t))), {}
+    for noise in ((), ("--noise", 0.3)):
+        run = tmp_path / f"run{len(noise)}"
+        asked = ["--model", "arnet", "--target", "y", "--denoise", 4, "--lags", 20, *noise]
+        code, _, said = hiss("train", path, *asked, "-o", run)
+        assert code == 0, said
+        code, out, _ = hiss("predict", run, path)
+        made = np.array([float(row["y-4"]) for row in csv.DictReader(out.splitlines())])
+        left[len(noise)] = np.sqrt(np.mean((made[100:] - clean[96:-4]) ** 2))
+    assert left[0] < 0.15
+    assert left[2] < 1.02 * left[0]
+    assert hiss("evaluate", run)[0] == 0
+    code, _, said = hiss("predict", run, path, "--score")
+    assert code == 2
+    assert "takes a forecast" in said
+
+
+def test_a_rate_is_found_where_rows_are_missing():
+    t = np.arange(30) * 5.0
+    assert usual_rate(np.delete(t, [3, 9, 10, 11])) == 0.2
+    assert usual_rate(np.cumsum(np.random.default_rng(0).uniform(1, 2, 30))) is None
 
 
 def test_intervals_are_of_arnet_and_said_so(tmp_path):

@@ -146,7 +146,10 @@ def _loop_text(loop: F64, rate_hz: float) -> str:
 def panels(lags: Sequence[Lag], left: F64, loop: F64 | None = None, loop_hz: float = 1.0) -> dict[str, Any]:
     """What hiss.plotting.plot_reading draws, as plain arrays."""
     made: dict[str, Any] = {
-        "lags": [(lag.age, lag.weight, lag.low, lag.high) for lag in sorted(lags, key=lambda lag: lag.age)],
+        "lags": {
+            name: [(lag.age, lag.weight, lag.low, lag.high) for lag in lags if lag.channel == name]
+            for name in dict.fromkeys(lag.channel for lag in lags)
+        },
         "autocorrelation": autocorrelation(left, min(40, max(1, len(left) // 5))),
         "noise": Z95 / math.sqrt(max(1, len(left))),
     }

@@ -125,6 +125,7 @@ class ARNetModel(nn.Module):
     def __init__(self, spec: ARNet, n_channels: int, n_out: int):
         super().__init__()
         self.spec, self.period, self.n_channels = spec, spec.period, n_channels
+        self.ridge = 0.0  # strength per row that it was fitted with, for the errors of its weights
         self.ages = sorted({a for a, _ in spec.taps}) if spec.taps else list(spec.ages or ())
         every = [(age, channel) for age in self.ages for channel in range(n_channels) if spec.allowed(age, channel)]
         self.taps: list[Tap] = [(a, c) for a, c in spec.taps] if spec.taps else every

@@ -254,6 +254,7 @@ def _lags(run: Run, spec: ARNet, data: Data, before: ARNetModel | None, say: Say
     run.provenance |= {
         "interval": intervals(model, data.val, y_std),
         "spread": spreads(model, data.val, y_std),
+        "ridge": model.ridge,
     }
     if spec.noise:  # errors beside samples that the estimate holds itself would tell nothing
         model = denoised(model, (spec.noise / y_std) ** 2, data.val)

@@ -43,6 +43,7 @@ def fit_lags(spec: ARNet, parts: Seq[Sequence], val: Batch, n_channels: int, say
     model = dataclasses.replace(spec, taps=taps, hidden=()).build(n_channels, len(choice.fit.bias))
     if not spec.own and not spec.chunk_rate:
         _set(model, choice.fit.weight[:, choice.fit.kept], choice.fit.bias)
+        model.ridge = choice.fit.ridge
         return model.requires_grad_(False)
     return _by_rows(model, parts, val)
 
@@ -133,7 +134,7 @@ def _by_rows(model: ARNetModel, parts: Seq[Sequence], val: Batch) -> ARNetModel:
     lagged = [model.lagged(torch.from_numpy(part.x[None]))[0].double().numpy() for part in parts]
     ends = slice(model.period - 1, None, model.period)
     wanted, valid = [part.y[ends].astype(np.float64) for part in parts], [part.valid[ends] for part in parts]
-    best: tuple[float, dict[str, torch.Tensor]] | None = None
+    best: tuple[float, float, dict[str, torch.Tensor]] | None = None
     for strength in STRENGTHS:
         past = wanted
         for share in (0.0, *(SHARES if model.back is not None else ())):
@@ -143,10 +144,11 @@ def _by_rows(model: ARNetModel, parts: Seq[Sequence], val: Batch) -> ARNetModel:
             _solve(model, lagged, past, wanted, valid, strength)
             error = mean_square(model, val)
             if np.isfinite(error) and (best is None or error < best[0]):
-                best = error, {k: v.clone() for k, v in model.state_dict().items()}
+                best = error, strength, {k: v.clone() for k, v in model.state_dict().items()}
     if best is None:
         raise ValueError("the closed loop gives no finite estimate; take fewer own lags")
-    model.load_state_dict(best[1])
+    model.ridge = best[1]
+    model.load_state_dict(best[2])
     return model
 
 

@@ -27,7 +27,7 @@ def read_run(run: Run, recordings: Seq[Recording], output: int = 0) -> tuple[str
     if not isinstance(model, ARNetModel) or model.more:
         return None
     found, names = _rows(run, model, _parts(run, recordings), output), [c.name for c in run.channels]
-    error, unit = _errors(found.x, found.left), _units(run, model, output)
+    error, unit = _errors(found.x, found.left, float(run.provenance.get("ridge", 0))), _units(run, model, output)
     weight = _weights(model, output) * unit
     taps = [*model.taps, *((age * run.period, len(names) + o) for age, o in _own(model))]
     lags = reading.selected_lags(taps, weight, error * unit, [*names, *(f"{t.name} (own)" for t in run.targets)])
@@ -107,9 +107,12 @@ def _gains(run: Run, model: ARNetModel, weight: F64) -> dict[str, tuple[F64, F64
     return {name: made[name] for name in sorted(made, key=lambda n: -moves[n])[:4]}
 
 
-def _errors(x: F64, left: F64) -> F64:
-    """(P,) standard errors of least squares; of columns that tell the same, the shortest solution's."""
-    centred = x - x.mean(0)
-    noise = float(left @ left) / max(1, len(left) - x.shape[1] - 1)
-    made: F64 = np.sqrt(noise * np.diag(np.linalg.pinv(centred.T @ centred, hermitian=True)).clip(min=0))
+def _errors(x: F64, left: F64, ridge: float) -> F64:
+    """(P,) standard errors of least squares with this strength per row; of columns that tell the same, the shortest
+    solution's. G = x'x:  noise (G + ridge n)^-1 G (G + ridge n)^-1."""
+    centred, n = x - x.mean(0), len(x)
+    gram = centred.T @ centred
+    inverse = np.linalg.pinv(gram + ridge * n * np.eye(x.shape[1]), hermitian=True)
+    noise = float(left @ left) / max(1, n - x.shape[1] - 1)
+    made: F64 = np.sqrt(noise * np.einsum("ij,jk,ki->i", inverse, gram, inverse, optimize=True).clip(min=0))
     return made
