@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass, field
 
 from hiss.firmware_export.context import Lines, count
-from hiss.firmware_export.layout import Layout, Member, lay_out, state_name
+from hiss.firmware_export.layout import Layout, Member, lay_out
 from hiss.firmware_export.names import Names, check_model_name, comment
 from hiss.firmware_export.numbers import Numbers, numbers_of
 from hiss.firmware_export.report import header_comment
@@ -17,7 +17,6 @@ from hiss.firmware_export.schedule import Plan, plan_of
 from hiss.firmware_export.stages import EMITTERS, function_names, indented, stage_functions, zeroed
 from hiss.firmware_export.tables import Tables, float_text
 from hiss.program import Program
-from hiss.program.ops import Delay
 
 __all__ = ["EMITTERS", "OPS_VERSION", "Model", "header_text", "source_text"]
 
@@ -168,11 +167,9 @@ def _declaration(model: Model, member: Member) -> str:
 def _start_function(model: Model) -> str:
     """All states of the stages to their beginning; counters and rings too."""
     lines: Lines = []
-    ops = (op for _, _, op in model.plan.view.ops())
-    firsts = {state_name(op) for op in ops if isinstance(op, Delay) and op.initial == "first"}
     for member in model.layout.members:
-        if member.name in ("version", "tare", "rest", "tared", "scratch", "unused", *firsts):
-            continue  # a past that begins with the first sample is set by that sample
+        if member.name in ("version", "tare", "rest", "tared", "scratch", "unused"):
+            continue
         target = f"self->{model.member(member)}"
         lines.append(zeroed(target, member) if member.count else f"{target} = 0U;")
     lines = lines or ["(void)self; /* nothing is remembered */"]
