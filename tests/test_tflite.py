@@ -25,8 +25,12 @@ from hiss.firmware_export.tflite.graph import Graph
 from hiss.firmware_export.tflite.operators import BUILTINS, version
 from hiss.firmware_export.tflite.settings import settings_of
 from hiss.firmware_export.tflite.stage import stage_graph
+from hiss.firmware_export.tflite.steps import Modes
+from hiss.firmware_export.tflite.whole import parts
 from hiss.firmware_export.tflite.writer import tflite_bytes
-from hiss.program import interpreter, sequence
+from hiss.program import Port, Program, Stage, integer_sequence, interpreter, sequence
+from hiss.program import ops as o
+from hiss.quantization import quantized
 
 PLAIN = [name for name, family in FAMILIES.items() if not family.spread]
 STEPS = 2000
@@ -160,6 +164,58 @@ def drawn(rng, tensor, name):
     if tensor.dtype == "int16":
         return np.clip(rng.normal(size=tensor.shape) * 10000, -(2**15), 2**15 - 1).astype(np.int16)
     return (rng.normal(size=tensor.shape) * (100 if name in ("x", "tare") else 1)).astype(np.float32)
+
+
+@pytest.mark.parametrize("family", PLAIN)
+def test_int16_values_are_about_as_right_as_the_integers_of_c(family):
+    program, model = exported(family, whole=True)
+    x = samples(program, family, 400)
+    stepper = TfliteStepper(program, model)
+    stepper.state = {**stepper.state, "tare.left": np.array(0)}
+    exact = sequence.predict(interpreter.cast(program, np.float64), x, tared=True)
+    found = (estimates(stepper, x), integer_sequence.predict(program, x))
+    ours, integers = (np.sqrt(np.square(y - exact).mean(0)) for y in found)
+    # weights are rounded on another grid, states have int16; parts of a sum have room for the worst of their signs
+    assert (ours <= 3 * integers + 4e-3 * np.abs(exact).max(0)).all()
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_parts_of_weights_add_up_to_them(bits):
+    w = np.random.default_rng(0).normal(size=(5, 40)) * np.array([[1e-4], [1], [3], [50], [0]])
+    made = parts(w, bits)
+    assert len(made) == bits // 8
+    assert all(integers.dtype == np.int8 for integers, _ in made)
+    found = sum(scales[:, None] * integers for integers, scales in made)
+    half = np.abs(w).max(1, keepdims=True) / (254 if bits == 8 else 254 * 254)
+    assert (np.abs(found - w) <= half * (1 + 1e-5)).all()
+
+
+def test_a_rounded_pole_keeps_its_gain_at_rest_and_stays_inside_the_circle():
+    a = np.array([[0.9993 * np.exp(1e-4j), 0.99999, 0.7 * np.exp(2j)]])
+    op = o.Diagonal("y", "u", a, np.array([[0.3 - 2j, 1, 1j]]), np.zeros(1))
+    m = Modes(op, np.array([[900.0, 3e4, 2.0]]))
+    n = a.shape[1]
+    pole = m.kept[:n] + 1j * m.turned[n:]
+    assert (np.abs(pole) < 1).all()
+    np.testing.assert_array_equal(np.rint(pole.real * 2**15), pole.real * 2**15)
+    h = m.gain[:n] / (1 - pole)
+    np.testing.assert_allclose(m.read[:n] * h.real + m.read[n:] * h.imag, (op.c / (1 - a)).real.T, rtol=1e-9)
+    assert (m.gain[:n, 0] * np.array([900.0, 3e4, 2.0]) <= 1).all()
+
+
+def test_a_value_that_keeps_its_scale_is_handed_on_with_it():
+    """clip, relu and sigmoid have scales of their own, finer or coarser than their formats."""
+    one = np.ones(2)
+    z = o.Input("z", 0 * one, np.zeros(2, np.int64), -100 * one, 100 * one)
+    maps = (o.Map("small", "z", "clip", -0.5, 0.25), o.Map("open", "z", "sigmoid"), o.Map("up", "small", "relu"))
+    lag = o.Delay("lag", "up", np.array([1, 2]), np.array([0, 1]))
+    first = Stage(2, (z, *maps, lag), (), ("small", "open", "up", "lag"))
+    total = o.Add("y", first.hands, (1, 1, -1, 1))
+    program = Program((Port("a"), Port("b")), (Port("c"), Port("d")), 10.0, (first, Stage(1, (total,), (), ("y",))))
+    x = np.random.default_rng(0).normal(size=(200, 2)) * 2
+    whole, _ = quantized(program, [x])
+    found = estimates(TfliteStepper(whole), x)
+    np.testing.assert_allclose(found, sequence.predict(program, x), atol=2e-3)  # z has 2^-12 at the best, +-10 in it
 
 
 @pytest.mark.parametrize("family", PLAIN)
