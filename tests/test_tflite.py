@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import json
 
 import numpy as np
 import pytest
 import tflite_numpy
-from core_families import FAMILIES, integer_program
-from programs import random_samples
+from core_families import FAMILIES
+from tflite_models import FORMS, estimates, exported, runtime, samples
 
-pytest.importorskip("flatbuffers", reason="TensorFlow Lite needs: pip install 'hiss[tflite]'")
-
-from hiss.engines import tflite_engine, tflite_runtime
 from hiss.engines.step_check import check
 from hiss.engines.tflite_engine import TfliteStepper
-from hiss.engines.tflite_runtime import RUNTIMES, Runtime, find_runtime
-from hiss.errors import ExportError, HissError, MissingExtraError
-from hiss.firmware_export.selftest import usual_samples
-from hiss.firmware_export.step_model import load_step_model, step_model, tensor_names
+from hiss.engines.tflite_runtime import RUNTIMES
+from hiss.errors import ExportError
+from hiss.firmware_export.step_model import step_model, tensor_names
 from hiss.firmware_export.tflite.graph import Graph
-from hiss.firmware_export.tflite.operators import BUILTINS, version
+from hiss.firmware_export.tflite.operators import version
 from hiss.firmware_export.tflite.settings import settings_of
 from hiss.firmware_export.tflite.stage import stage_graph
 from hiss.firmware_export.tflite.steps import Modes
@@ -33,7 +27,6 @@ from hiss.program import ops as o
 from hiss.quantization import quantized
 
 PLAIN = [name for name, family in FAMILIES.items() if not family.spread]
-STEPS = 2000
 MOST = {  # the highest versions that tflite-runtime 2.14 knows
     "FULLY_CONNECTED": 8,
     "MUL": 7,
@@ -47,27 +40,6 @@ MOST = {  # the highest versions that tflite-runtime 2.14 knows
     "QUANTIZE": 3,
     "DEQUANTIZE": 5,
 }
-
-
-def runtime(package):
-    try:
-        return find_runtime(package)
-    except MissingExtraError as error:
-        pytest.skip(str(error))
-
-
-@functools.cache
-def exported(family, whole=False):
-    program = integer_program(family) if whole else FAMILIES[family].make()
-    return program, step_model(program, "tflite")
-
-
-def samples(program, name, steps=STEPS):
-    return random_samples(program, steps, 1) if name.startswith("random") else usual_samples(program, steps)
-
-
-def estimates(stepper, x):
-    return np.array([y for sample in x if (y := stepper.step(sample)) is not None])
 
 
 def signatures(program, settings=None):
@@ -90,7 +62,7 @@ def test_float_files_are_the_interpreter_over_many_recurrent_steps(family, packa
     assert (np.abs(found - expected) / largest).max() <= 1e-5  # float32, sums of some hundred terms
 
 
-@pytest.mark.parametrize("whole", [False, True], ids=["float32", "int8 x int16"])
+@FORMS
 @pytest.mark.parametrize("family", PLAIN)
 def test_every_form_passes_the_check_after_an_export(family, whole):
     found = check(exported(family, whole)[1])
@@ -101,7 +73,7 @@ def test_every_form_passes_the_check_after_an_export(family, whole):
 
 
 @pytest.mark.parametrize("package", RUNTIMES)
-@pytest.mark.parametrize("whole", [False, True], ids=["float32", "int8 x int16"])
+@FORMS
 def test_files_run_as_a_user_would_run_them(package, whole):
     """With the runtime's own choice of kernels and delegates, signatures and the manifest alone."""
     program, model = exported("hiss", whole)
@@ -251,7 +223,7 @@ def test_operators_and_versions_are_those_of_the_oldest_runtime(family):
                 assert operator.kind in tflite_numpy.EVALUATE
 
 
-@pytest.mark.parametrize("whole", [False, True], ids=["float32", "int8 x int16"])
+@FORMS
 @pytest.mark.parametrize("family", PLAIN)
 def test_what_goes_out_of_a_state_is_what_comes_in(family, whole):
     """Same shape, type and scale, so it feeds straight back."""
@@ -287,143 +259,3 @@ def test_a_state_that_int16_would_not_see_decay_is_float32():
 def test_int8_weights_of_a_float_program_are_refused():
     with pytest.raises(ExportError, match="hiss quantize"):
         step_model(FAMILIES["hiss"].make(), "tflite", weights="int8")
-
-
-# ---- the file --------------------------------------------------------------------------------------------------------
-
-
-def test_the_same_program_gives_the_same_bytes():
-    for whole in (False, True):
-        program, model = exported("every position", whole)
-        assert step_model(program, "tflite").all_files == model.all_files
-
-
-def test_a_file_reads_back_with_the_schema_of_tensorflow_lite():
-    schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
-    program, model = exported("hiss", whole=True)
-    read = schema.ModelT.InitFromPackedBuf(model.files["model.tflite"], 0)
-    assert read.version == 3
-    assert read.buffers[0].data is None
-    keys = [s.signatureKey.decode() for s in read.signatureDefs]
-    assert keys == ["stage_0_step", "stage_0_step_last", "stage_1_step"]
-    for code in read.operatorCodes:
-        assert code.deprecatedBuiltinCode == min(code.builtinCode, 127)
-        assert code.builtinCode in {builtin.code for builtin in BUILTINS.values()}
-    told = {m.name.decode(): bytes(read.buffers[m.buffer].data).decode() for m in read.metadata}
-    assert told["hiss.program"] == program.digest
-    assert json.loads(told["hiss.tare"]) == program.tare
-    assert [port["unit"] for port in json.loads(told["hiss.inputs"])] == ["uT"] * 3
-
-
-# ---- the engine ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("whole", [False, True], ids=["float32", "int8 x int16"])
-@pytest.mark.parametrize("form", tflite_engine.FORMS)
-def test_a_restored_state_continues_exactly(form, whole):
-    program, model = exported("every position", whole)
-    x = samples(program, "", 120)
-    stepper, other = (TfliteStepper(program, model, form=form) for _ in range(2))
-    before = estimates(stepper, x[:47])  # within a chunk, and after an estimate
-    assert len(before)
-    other.state = stepper.state
-    np.testing.assert_array_equal(estimates(other, x[47:]), estimates(stepper, x[47:]))
-
-
-def test_a_reset_keeps_the_tare_and_a_tare_measures_anew():
-    program, model = exported("hiss")
-    x = samples(program, "hiss", 40)
-    stepper = TfliteStepper(program, model)
-    assert stepper.taring
-    first = estimates(stepper, x)
-    assert not stepper.taring
-    stepper.reset()
-    np.testing.assert_array_equal(estimates(stepper, x[program.tare :]), first)
-    stepper.tare()
-    assert stepper.taring
-    np.testing.assert_array_equal(estimates(stepper, x), first)
-
-
-def test_a_sample_that_is_no_number_is_the_least_of_its_range():
-    program, model = exported("hiss")
-    x = samples(program, "hiss", 40)
-    y = []
-    for bad in (np.nan, -1e9):
-        x[20, 1] = bad
-        y.append(estimates(TfliteStepper(program, model), x))
-    np.testing.assert_array_equal(*y)
-
-
-def test_wrong_samples_and_states_are_said():
-    program, model = exported("hiss")
-    stepper = TfliteStepper(program, model)
-    with pytest.raises(ValueError, match=r"shape \(2,\); expected \(3,\): m0_x"):
-        stepper.step(np.zeros(2))
-    state = stepper.state
-    key = next(key for key in state if key.endswith("past"))
-    with pytest.raises(ValueError, match=f"{key}' is missing"):
-        stepper.state = {k: v for k, v in state.items() if k != key}
-    with pytest.raises(ValueError, match="expected float32"):
-        stepper.state = {**state, key: state[key][:, :1]}
-
-
-def test_a_stale_manifest_and_another_file_are_said(tmp_path):
-    program, model = exported("hiss")
-    for name, data in model.all_files.items():
-        (tmp_path / name).write_bytes(data)
-    read = load_step_model(tmp_path / "model.json", program)
-    x = samples(program, "hiss", 40)
-    np.testing.assert_array_equal(
-        estimates(TfliteStepper(program, read), x), estimates(TfliteStepper(program, model), x)
-    )
-    with pytest.raises(ExportError, match="stale"):
-        load_step_model(tmp_path / "model.json", FAMILIES["flat"].make())
-    other = {**model.files, "model_stage_1.tflite": b"not a file of TensorFlow Lite"}
-    with pytest.raises(ExportError, match="does not take the file"):
-        TfliteStepper(program, dataclasses.replace(model, files=other))
-    swapped = {**model.files, "model_stage_0.tflite": model.files["model_stage_1.tflite"]}
-    with pytest.raises(ExportError, match="no signature 'step_last'"):
-        TfliteStepper(program, dataclasses.replace(model, files=swapped))
-
-
-# ---- the runtimes ----------------------------------------------------------------------------------------------------
-
-
-class BuiltForNumpy1:
-    """As tflite-runtime 2.14 is with numpy 2: it imports, and every Interpreter fails."""
-
-    class OpResolverType:
-        BUILTIN_WITHOUT_DEFAULT_DELEGATES = 0
-
-    def Interpreter(self, **options):
-        raise SystemError("CreateWrapperFromFile returned a result with an exception set")
-
-
-@pytest.fixture
-def search(monkeypatch):
-    find_runtime.cache_clear()
-    yield lambda found: monkeypatch.setattr(tflite_runtime, "RUNTIMES", found)
-    find_runtime.cache_clear()
-
-
-def absent():
-    raise ImportError("No module named 'tflite_runtime'")
-
-
-def test_a_runtime_that_fails_late_gives_way_to_the_next(search):
-    search({**RUNTIMES, "tflite-runtime": BuiltForNumpy1, "ai-edge-litert": RUNTIMES["ai-edge-litert"]})
-    pytest.importorskip("ai_edge_litert")
-    assert find_runtime().package == "ai-edge-litert"
-
-
-def test_a_runtime_that_fails_late_alone_says_what_to_do(search, monkeypatch):
-    monkeypatch.setattr(Runtime, "said", "tflite-runtime 2.14.0")
-    search({"tflite-runtime": BuiltForNumpy1, "ai-edge-litert": absent})
-    with pytest.raises(HissError, match=r"numpy .*built for numpy 1.*ai-edge-litert.*numpy<2"):
-        find_runtime()
-
-
-def test_no_runtime_names_the_extra(search):
-    search({"tflite-runtime": absent, "ai-edge-litert": absent})
-    with pytest.raises(MissingExtraError, match=r"hiss\[tflite\]"):
-        find_runtime()

@@ -6,8 +6,10 @@ is believed only when it has made one.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +75,8 @@ def find_runtime(package: str | None = None) -> Runtime:
     for name in [package] if package else RUNTIMES:
         try:
             runtime = Runtime(name, RUNTIMES[name]())
-            runtime.interpreter(_small_file())
+            with contextlib.redirect_stderr(io.StringIO()):  # numpy 2 tells of the failure at length
+                runtime.interpreter(_small_file())
         except ImportError:
             continue
         except HissError as error:
