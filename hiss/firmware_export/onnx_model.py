@@ -26,6 +26,10 @@ def onnx_model(program: Program, name: str, weights: str) -> StepModel:
         stages.append(told)
     said = "int8, float32 where they must be finer" if rows else "float32"
     notes: tuple[str, ...] = (f"opset {OPSET}, IR version {IR_VERSION}; values float32, weights {said}",)
+    if program.tare:
+        notes += (
+            f"stage 0 reads the mean of the first {program.tare} samples as `tare`; NAME.onnx measures it itself",
+        )
     if program.formats is not None:
         notes += ("an integer program: its rounded constants, but values in floating point, so not its integers",)
     others = {"single": f"{name}.onnx", "sequence": f"{name}_sequence.onnx"}

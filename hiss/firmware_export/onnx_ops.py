@@ -103,8 +103,11 @@ def _add(graph: Graph, op: o.Add, values: Names) -> str:
 # ---- ops with memory -------------------------------------------------------------------------------------------------
 
 
-def update(graph: Graph, op: o.Op, state: Names, values: Names) -> Names:
-    """The parts of the state after a step; those that no graph holds (a Fir of one tap) are left out."""
+def update(graph: Graph, op: o.Op, state: Names, values: Names, width: int) -> Names:
+    """The parts of the state after a step; those that no graph holds (a Fir of one tap) are left out.
+
+    width: the length of what it reads.
+    """
     match op:
         case o.Diagonal():
             return {"h": _rotated(graph, op, state["h"], values[op.input])}
@@ -115,19 +118,17 @@ def update(graph: Graph, op: o.Op, state: Names, values: Names) -> Names:
             drive = graph.node("Mul", [driven, _row(graph, values[op.b])])
             return {"h": graph.node("Add", [graph.node("Mul", [share, state["h"]]), drive], f"{op.out}.h")}
         case o.Fir():
-            width, taps = op.taps.shape
-            if taps == 1:
-                return {}
-            return {"past": _pushed(graph, op, state["past"], values[op.input], taps - 1, width)}
+            past = op.taps.shape[1] - 1
+            return {"past": _pushed(graph, op, state["past"], values[op.input], past, width)} if past else {}
         case o.Delay():
-            raise TypeError("a Delay's state: pushed(), which knows the length of what it reads")
+            return _delayed(graph, op, state, values[op.input], width)
     raise TypeError(f"{type(op).__name__} has no state")
 
 
-def pushed(graph: Graph, op: o.Delay, state: Names, u: str, width: int) -> Names:
-    """The state of a Delay after a step."""
+def _delayed(graph: Graph, op: o.Delay, state: Names, u: str, width: int) -> Names:
     ages = int(op.ages.max())
-    made = {"past": _pushed(graph, op, primed(graph, op, state, u), u, ages, width)}
+    past = state["past"] if ages == 1 else primed(graph, op, state, u)
+    made = {"past": _pushed(graph, op, past, u, ages, width)}
     if op.initial == "first":
         yes = graph.constant(np.array([[True]]), "bool")
         made["primed"] = graph.node("Or", [state["primed"], yes], f"{op.out}.primed")

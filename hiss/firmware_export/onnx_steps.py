@@ -22,7 +22,7 @@ from hiss.program import ops as o
 
 @dataclass(frozen=True)
 class Result:
-    """A tensor that a branch gives.   instead: what it is where the branch is not taken; None: NaN."""
+    """A tensor that a branch gives.   instead: what it is where the branch is not taken; None: NaN, or false."""
 
     value: str
     kind: str
@@ -46,7 +46,7 @@ class Step:
         stage = self.program.stages[self.index]
         for op in stage.ops:
             if op.remembers and not isinstance(op, o.Input | o.Delay):
-                self._keep(op, nodes.update(graph, op, self._parts(op, self.states), self.values))
+                self._update(graph, op)
             if op in stage.every and not isinstance(op, o.Input):
                 self.values[op.out] = self._value(graph, op)
 
@@ -60,8 +60,7 @@ class Step:
         stage = self.program.stages[self.index]
         for op in stage.ops:
             if isinstance(op, o.Delay):
-                held = self._parts(op, self.states)
-                self._keep(op, nodes.pushed(graph, op, held, self.values[op.input], self._width(op)))
+                self._update(graph, op)
         restarting = {op.out for op in stage.ops if getattr(op, "restart", False)}
         for state in stage_states(self.program, self.index):
             if state.key.rpartition(".")[0] in restarting:
@@ -75,7 +74,8 @@ class Step:
         before, after = self._parts(op, self.states), self._parts(op, self.after)
         return nodes.read(graph, op, before, after, self.values, self._width(op))
 
-    def _keep(self, op: o.Op, parts: Names) -> None:
+    def _update(self, graph: Graph, op: o.Op) -> None:
+        parts = nodes.update(graph, op, self._parts(op, self.states), self.values, self._width(op))
         self.after |= {f"{op.out}.{part}": name for part, name in parts.items()}
 
     def _parts(self, op: o.Op, states: Names) -> Names:
@@ -121,7 +121,11 @@ def choice(graph: Graph, condition: str, then: Graph, results: list[Result], lik
     otherwise = graph.branch(f"{then.name}: not")
     for result in results:
         then.output(result.value, result.value, result.kind, result.shape)
-        instead = absent(otherwise, like, result.shape[1]) if result.instead is None else result.instead
+        instead = result.instead
+        if instead is None and result.kind == "bool":
+            instead = otherwise.constant(False, "bool")
+        elif instead is None:
+            instead = absent(otherwise, like, result.shape[1])
         otherwise.output(result.value, instead, result.kind, result.shape)
     names = [f"{result.value}.chosen" for result in results]
     return graph.nodes("If", [condition], names, then_branch=then, else_branch=otherwise)

@@ -14,7 +14,7 @@ from hiss.firmware_export import onnx_ops as nodes
 from hiss.firmware_export.onnx_graph import BATCH, Graph, Shape
 from hiss.firmware_export.onnx_ops import Names
 from hiss.firmware_export.onnx_steps import Result, Step, absent, run
-from hiss.firmware_export.step_model import StepState, stage_states
+from hiss.firmware_export.step_model import StepState, check_names, stage_states
 from hiss.program import Program
 from hiss.program.interpreter import input_op
 
@@ -31,7 +31,7 @@ def whole_states(program: Program) -> tuple[StepState, ...]:
         StepState("tare.left", "tare_left", (), "int64", program.tare),
     ]
     ops = [state for i in range(len(program.stages)) for state in stage_states(program, i)]
-    return (*(tare if program.tare else ()), *phases, *ops)
+    return check_names((*(tare if program.tare else ()), *phases, *ops))
 
 
 def shape_of(state: StepState) -> Shape:
@@ -138,8 +138,7 @@ def _from_stage(
             made, later = inner.constant(True, "bool"), held
         else:
             y, made, later = _from_stage(inner, program, rows, index + 1, given, held)
-        results = [Result(y, "float32", (BATCH, len(program.outputs)))]
-        results += [Result(made, "bool", (), graph.constant(False, "bool"))]
+        results = [Result(y, "float32", (BATCH, len(program.outputs))), Result(made, "bool", ())]
         return results + [Result(later[s.key], s.dtype, shape_of(s), held[s.key]) for s in above]
 
     step = Step(program, index, rows, held, values)
@@ -155,8 +154,9 @@ def _from_stage(
 
 def _stage_of(program: Program, state: StepState) -> int:
     """The stage that a state belongs to; -1 of the tare."""
-    first, _, rest = state.key.partition(".")
-    if state.dtype == "int64" or first == "tare":
-        return int(rest) if first == "phase" else -1
-    owner = state.key.rpartition(".")[0]
+    if state.key in ("tare.mean", "tare.left"):
+        return -1
+    owner, _, part = state.key.rpartition(".")
+    if state.dtype == "int64":
+        return int(part)
     return next(i for i, stage in enumerate(program.stages) if any(op.out == owner for op in stage.ops))

@@ -13,7 +13,7 @@ import hashlib
 import importlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -162,11 +162,19 @@ def stage_states(program: Program, index: int) -> tuple[StepState, ...]:
                 kind = "bool" if array.dtype == bool else "float32"
                 key = f"{op.out}.{part}"
                 made.append(StepState(key, state_name(op.out, part), to_graph(key, array).shape, kind))
-    names = [state.name for state in made]
+    return check_names(made)
+
+
+def check_names(states: Iterable[StepState]) -> tuple[StepState, ...]:
+    """The states of one graph. Raises ExportError where two have one name."""
+    found = tuple(states)
+    names = [state.name for state in found]
     for name in names:
         if names.count(name) > 1:
-            raise ExportError(f"two states of stage {index} would be called {name!r}; rename the values")
-    return tuple(made)
+            raise ExportError(
+                f"two states would be called {name!r} in the graph; rename the values that differ in _ or ."
+            )
+    return found
 
 
 def state_name(out: str, part: str) -> str:
