@@ -16,7 +16,7 @@ _HOMES = {
     "hiss.recording": "Recording Channel read_recordings write_hdf5 write_csv split align",
     "hiss.dataset": "Scaling",
     "hiss.models": "S4D Mamba LSTM Flat Hierarchical ARNet Residual",
-    "hiss.training": "fit Run TrainOptions",
+    "hiss.training": "fit pretrain Run TrainOptions",
     "hiss.folding": "fold",
     "hiss.program": "Program Port Stage load_program",
     "hiss.firmware_export": "export_c",
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from hiss.training import Run as Run
     from hiss.training import TrainOptions as TrainOptions
     from hiss.training import fit as fit
+    from hiss.training import pretrain as pretrain
 
 
 def __getattr__(name: str) -> Any:

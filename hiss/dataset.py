@@ -215,7 +215,7 @@ def sequences(recordings: Iterable[Recording], scaling: Scaling) -> list[Sequenc
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Windows: x (B, W, F), y (B, W / k, D), valid (B, W / k), read at the last sample of each chunk.
+    """Windows: x (B, W, F), y (B, W / k, D), valid (B, W / k) or (B, W / k, D), read at the last sample of each chunk.
 
     which (B,): the sequence that each is from. shift (B, C): what another tare would take off the channels.
     disturbed (B, W, F): x of other gains, offsets, noise.

@@ -17,6 +17,7 @@ VERBS = {
     "predict": "estimates of a recording, as CSV",
     "fold": "a trained run as a recurrent program (.hiss)",
     "quantize": "a program in integers that cannot overflow",
+    "pretrain": "a network that knows the sensor, from recordings without labels",
     "inspect": "equations and bill of a program",
     "export": "a program as C sources",
     "live": "estimates from a sensor on a serial port",
@@ -25,7 +26,7 @@ VERBS = {
     "fake": "a sensor on a pseudo-terminal",
     "bench-live": "what the live loop costs on this computer",
     "ports": "serial ports of this machine",
-    "datasets": "download or simulate data sets",
+    "datasets": "download, convert or simulate data sets",
 }
 
 

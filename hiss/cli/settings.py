@@ -37,6 +37,8 @@ OPTION_KEYS = {
     "whiten": float,
     "folds": int,
     "retare": float,
+    "loss": str,
+    "labels": float,
     "scaling": str,
     "rotate": str,
     "gain": float,
@@ -82,6 +84,7 @@ class Settings:
     init: str = "lin"
     discretization: str = "zoh"
     dropout: float = 0.1
+    pretrained: str = ""  # folder of a run of hiss pretrain whose net is trained on
     quantize_aware: tuple[str, ...] = ()  # widths of weights, as hiss quantize takes them; none = not
     options: dict[str, float | str | None] = field(default_factory=dict)
 
@@ -232,6 +235,17 @@ def option_value(text: str) -> tuple[str, float | str]:
         raise ValueError(f"--set: {key} cannot be {value!r}; expected {WORDS[OPTION_KEYS[key]]}") from None
 
 
+def share_of(text: str) -> float:
+    """10% or 0.1 as a number. Raises ValueError."""
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise ValueError(f"{text!r}: expected a share, such as 10% or 0.1")
+    return share
+
+
 KINDS: dict[str, type] = {
     "files": tuple,
     "target": tuple,
@@ -263,6 +277,7 @@ KINDS: dict[str, type] = {
     "init": str,
     "discretization": str,
     "dropout": float,
+    "pretrained": str,
     "quantize_aware": tuple,
 }
 WORDS = {

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hiss.changes import KINDS, change_names
+from hiss.cli.from_pretrained import load_pretrained, spec_on, taken_over
 from hiss.cli.handling import POLICY
 from hiss.cli.levels import with_sets
 from hiss.cli.preset import preset_of
 from hiss.cli.reading import show_reading
-from hiss.cli.settings import Settings, option_value, read_toml, settings_from, weight_choice
+from hiss.cli.settings import Settings, option_value, read_toml, settings_from, share_of, weight_choice
 from hiss.cli.stream import Positive, errors_reported, usage
 from hiss.errors import HissError, TrainingError
 from hiss.files import check_folder
@@ -66,6 +67,8 @@ QUANTIZE_AWARE = {"steps": 300, "lr": 5e-4, "ssm_lr": 2e-4, "weight_decay": 0.0,
 @click.option("--device", help="cpu, cuda, cuda:1, auto. [auto]")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Another key, as lr=1e-3 or low.dropout=0.")
 @click.option("--from", "start", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Fine-tune a run.")
+@click.option("--from-pretrained", "pretrained", metavar="RUN", help="Start with the net of a run of hiss pretrain.")
+@click.option("--labels", metavar="SHARE", help="Learn from so many of the labels, such as 10%. [all]")
 @click.option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Go on with a run.")
 @click.option("--quantize-aware", "aware", is_flag=True, help="With --resume: fine-tune the run for hiss quantize.")
 @click.option("--weights", multiple=True, metavar="[VALUES=]int8|int16", help="Of --quantize-aware. [int8]")
@@ -150,6 +153,9 @@ def _train(settings: Settings, start: Path | None, resume: Path | None, as_json:
     else:
         recordings = read_recordings(*settings.files, targets=settings.target, rate_hz=settings.rate)
     train = split(recordings)[0]
+    pretrained = load_pretrained(settings.pretrained) if settings.pretrained and source is None else None
+    if pretrained:
+        settings = taken_over(settings, pretrained)
     settings = _settled(settings, train, source)
     out = Path(settings.out or "run")
     first = rank_of_environment() == 0  # of several processes one speaks and writes
@@ -160,6 +166,7 @@ def _train(settings: Settings, start: Path | None, resume: Path | None, as_json:
     if start:
         about["from"] = str(start.resolve())
     spec = source.spec if source else usage(settings.spec, settings.period or 1, _channels(settings, train))
+    spec = spec_on(settings, pretrained) if pretrained else spec
     tare, options = usage(settings.tare_samples), usage(settings.train_options)
     if tare is not None and start is None and any(r.tared for r in train):
         click.echo("note: --tare changes nothing, as the recordings are tared already", err=True)
@@ -185,6 +192,7 @@ def _train(settings: Settings, start: Path | None, resume: Path | None, as_json:
             about=about,
             forecast=settings.forecast,
             gaps=Gaps.parse(settings.gap),
+            pretrained=pretrained,
         )
     except KeyboardInterrupt:
         kept = f"go on with: hiss train --resume {out}" if _checkpoint(out) != before else "no checkpoint was made yet"
@@ -239,6 +247,8 @@ def _asked(files: tuple[Path, ...], given: dict[str, Any], sets: tuple[str, ...]
     elif files:
         keys["files"] = [str(f) for f in files]
     keys |= given
+    if isinstance(keys.get("labels"), str):
+        keys["labels"] = usage(share_of, keys["labels"])
     keys, sets = with_sets(keys, sets)
     keys |= dict(usage(option_value, text) for text in sets)
     if isinstance(keys.get("out"), Path):

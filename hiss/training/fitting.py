@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,52 +18,28 @@ import numpy as np
 import torch
 from torch import nn
 
-from hiss.augment import Turns, augmentation, find_turns, scaling_of_turned
-from hiss.dataset import (
-    Batch,
-    Scaling,
-    Sequence,
-    Windows,
-    find_retare,
-    fit_scaling,
-    hold_out,
-    prepare,
-    sequences,
-    target_deviation,
-    window_length,
-)
+from hiss.dataset import Windows, hold_out, prepare
 from hiss.errors import TrainingError
 from hiss.gaps import Gaps
 from hiss.models.arnet import ARNet, ARNetModel
 from hiss.models.residual import Residual, ResidualModel
 from hiss.recording import Recording
 from hiss.training.base import fit_base, honest_shift, mean_square
+from hiss.training.data import VALIDATION_WINDOWS, Data, data_of
 from hiss.training.grids import Grids, attach
 from hiss.training.group import Group, joined, own_device, rank_of_environment
+from hiss.training.labels import some_labels
 from hiss.training.lags import denoised, fit_lags, intervals, spreads
 from hiss.training.learner import Frame, Learner
 from hiss.training.loop import Progress, run_loop
 from hiss.training.options import TrainOptions
+from hiss.training.pretraining import adopt
 from hiss.training.run import Run, build
 from hiss.training.sessions import prepared, rate_of, sessions_of, steps
 
 Say = Callable[[str], None]
 Watch = Callable[[int, float, Callable[[], Run]], None]
 """step, best validation error so far (in deviations of the target), and a function that gives the run as it stands."""
-VALIDATION_WINDOWS = 32
-
-
-@dataclass(frozen=True, eq=False)
-class Data:
-    """What a model is fitted on: sequences, windows over them, validation windows."""
-
-    parts: list[Sequence]
-    windows: Windows
-    val: Batch
-    scaling: Scaling
-    rate_hz: float
-    turns: Turns | None = None
-    target_std: list[float] | None = None  # where the scaling of targets is not their deviation
 
 
 def fit(
@@ -88,6 +63,7 @@ def fit(
     forecast: int = 0,
     watch: Watch | None = None,
     gaps: Gaps | None = None,
+    pretrained: Run | None = None,
 ) -> Run:
     """Train `model` (a spec: Residual, Hierarchical, Flat or ARNet) to estimate `target` and give the Run.
 
@@ -100,6 +76,7 @@ def fit(
     about: plain data to keep in run.json. forecast: how far ahead targets NAME+K look, kept in the provenance.
     watch: called before the first update and after each validation of a network; what it raises ends the training.
     gaps: what is made of pauses, None = as `start`, or interpolated across; live and evaluation then do the same.
+    pretrained: a Run of `pretrain` whose network, all but its head, and whose scales of inputs are taken.
 
     Raises TrainingError, RecordingError, HissError; KeyboardInterrupt after the last checkpoint was kept.
     """
@@ -111,15 +88,19 @@ def fit(
     say: Say = Progress(progress and rank_of_environment() == 0).say
     inputs = list(inputs if start is None else start.provenance.get("inputs", ()))
     gaps = (gaps or Gaps()) if start is None else Gaps.trained(start.provenance)
-    rate_hz = rate_of(train, rate_hz, start)
-    tare = tare if start is None else start.scaling.tare
+    if pretrained is not None and start is not None:
+        raise ValueError("a run is fine-tuned, or trained on from a pretrained one: give start or pretrained")
+    train, which = some_labels(train, options.labels)
+    if which:
+        say(which)
+    rate_hz = rate_of(train, rate_hz, start or pretrained)
+    tare = (start or pretrained).scaling.tare if start or pretrained else tare  # type: ignore[union-attr]
     least = max(2, (model if start is None else start.spec).period)
     learned, held = (sessions_of(rs, target, inputs, rate_hz, tare, gaps, least) for rs in (train, val or ()))
     recordings = prepared(learned, target, rate_hz, tare, start)
     held = prepare(held, target, rate_hz, recordings[0].tared) if held else held
-    data = _data(
-        *hold_out(recordings, held, options.val_fraction), model if start is None else start.spec, options, start
-    )
+    fit_on, held_out = hold_out(recordings, held, options.val_fraction)
+    data = data_of(fit_on, held_out, (model if start is None else start.spec).period, options, start, pretrained)
     if data.turns:
         say(data.turns.said)
     spec = model if start is None else start.spec
@@ -127,6 +108,7 @@ def fit(
     skipped: tuple[tuple[int, int], ...] = getattr(spec, "skip", ())
     more |= {"forecast": forecast} if forecast else {"denoise": skipped[0][0]} if skipped else {}
     more |= {"gap": str(gaps)} if gaps != Gaps() else {}
+    more |= {"pretrained": pretrained.provenance} if pretrained else {}
     more |= {"target_std": data.target_std} if data.target_std else {}
     run = Run(
         spec=spec,
@@ -156,6 +138,7 @@ def fit(
             say,
             watch,
             group,
+            pretrained,
         )
 
 
@@ -173,6 +156,7 @@ def _fitted(
     say: Say,
     watch: Watch | None,
     group: Group,
+    pretrained: Run | None,
 ) -> Run:
     writes = out if group.first else None
     kept = start.module if start else None
@@ -186,7 +170,7 @@ def _fitted(
     if grids:
         learner = _imitator(data, base, options, device, kept, grids)
     else:
-        learner = _learner(run, data, base, options, device, kept)
+        learner = _learner(run, data, base, options, device, kept, pretrained)
 
     learner.group = group
     group.begin(seed, learner.network.parameters())
@@ -283,6 +267,7 @@ def _learner(
     options: TrainOptions,
     device: torch.device,
     kept: nn.Module | None,
+    pretrained: Run | None,
 ) -> Learner:
     outputs = len(data.scaling.y_mean)
     scale = torch.ones(outputs)
@@ -294,7 +279,10 @@ def _learner(
         nn.init.zeros_(network.output_layer().weight)
         nn.init.zeros_(network.output_layer().bias)
         scale = _residual_size(data, base)
-    return Learner(network, Frame(base, _decorrelation(data, options), scale), options, device)
+    if pretrained is not None:
+        adopt(network, pretrained)  # its first layer has learned to read the columns as they are
+    columns = None if pretrained is not None else _decorrelation(data, options)
+    return Learner(network, Frame(base, columns, scale), options, device)
 
 
 def _imitator(
@@ -353,24 +341,6 @@ def _rate(recordings: Seq[Recording]) -> float:
     rate = recordings[0].rate_hz
     assert rate is not None  # prepare has resampled
     return rate
-
-
-def _data(fit_on: list[Recording], val: list[Recording], spec: Any, options: TrainOptions, start: Run | None) -> Data:
-    rate_hz, period = _rate(fit_on), spec.period
-    turns = find_turns(options.rotate, fit_on[0].channels, fit_on[0].targets)
-    scaling = fit_scaling(fit_on, rule=options.scaling) if start is None else start.scaling
-    if turns and start is None:
-        scaling = scaling_of_turned(scaling, fit_on, turns)
-    length = window_length(fit_on, options.window_samples, rate_hz, period)
-    parts, resting = sequences(fit_on, scaling), scaling.resting_delta if scaling.deltas else None
-    held = Windows(sequences(val, scaling), window_length(val, length, rate_hz, period), period, resting)
-    batch = held.spread(VALIDATION_WINDOWS)
-    if not batch.valid.any():
-        raise TrainingError("no sample of the validation recordings is valid: give others, or a larger val_fraction")
-    retare = find_retare(fit_on, scaling, options.retare)
-    augment = augmentation(options, scaling, turns)
-    std = None if options.scaling == "standard" or start else target_deviation(fit_on).tolist()
-    return Data(parts, Windows(parts, length, period, resting, retare, augment), batch, scaling, rate_hz, turns, std)
 
 
 def _device(name: str) -> torch.device:

@@ -62,7 +62,7 @@ class Learner:
         factor = schedule(self.step, self.options)
         for group, peak in zip(self.optimiser.param_groups, self.peaks, strict=True):
             group["lr"] = peak * factor
-        points = int(batch.valid.sum()) * batch.y.shape[-1]  # of all processes
+        points = int(batch.valid.sum()) * (batch.y.shape[-1] if batch.valid.ndim == 2 else 1)  # of all processes
         loss = self._loss(self.group.own(batch)) / max(1, points)
         if points:
             self._descend(loss)
@@ -70,14 +70,15 @@ class Learner:
         return self.group.total(float(loss.detach())) if points else math.nan
 
     def _loss(self, batch: Batch) -> Tensor:
-        """Sum of squared errors over the valid points, in units of `scale`."""
+        """Sum of squared (or absolute) errors over the valid points, in units of `scale`."""
         x, y, valid = (torch.from_numpy(a).to(self.device) for a in (batch.x, batch.y, batch.valid))
         if not valid.any():
             return torch.zeros((), device=self.device)
         seen = batch.shown
         shown = x if seen is batch.x else torch.from_numpy(seen).to(self.device)
         wanted = self._wanted(x, y, shown)
-        return ((self.network(self._columns(shown)) - wanted) ** 2)[valid].sum()
+        error = (self.network(self._columns(shown)) - wanted)[valid]
+        return error.abs().sum() if self.options.loss == "l1" else (error**2).sum()
 
     @torch.no_grad()
     def _wanted(self, x: Tensor, y: Tensor, shown: Tensor) -> Tensor:

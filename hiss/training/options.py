@@ -28,6 +28,8 @@ class TrainOptions:
     whiten: float = 0.001  # inputs of the correction are decorrelated, this much added to each variance; 0 = off
     folds: int = 5  # parts for the base's honest residuals; 1 = residuals of its own training data
     retare: float = 0.3  # share of windows shown as if tared at another moment of rest (tared recordings only)
+    loss: str = "mse"  # or l1: what descent lowers; validation is always by squares
+    labels: float = 1.0  # share of the labels that is learned from: whole recordings, or the first part of each
     scaling: str = "standard"  # how scales are made of the data: a name of hiss.scaling_rules
     rotate: str = "none"  # or yaw, full: vectors NAME_x _y _z turned at random; yaw_inputs, full_inputs: targets stay
     gain: float = 0.0  # deviation of the gain of each channel in a training window
@@ -46,6 +48,10 @@ class TrainOptions:
         for name in ("weight_decay", "warmup_steps", "whiten", "min_gain", "gain", "offset", "noise"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)}")
+        if self.loss not in ("mse", "l1"):
+            raise ValueError(f"loss is {self.loss!r}; known: mse, l1")
+        if not 0 < self.labels <= 1:
+            raise ValueError(f"labels must be more than 0 and at most 1; got {self.labels}")
         if self.scaling not in RULES:
             raise ValueError(f"scaling is {self.scaling!r}; known: {', '.join(RULES)}")
         if self.rotate not in ROTATIONS:
