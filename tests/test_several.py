@@ -237,6 +237,7 @@ def test_two_boards_are_recorded_as_one_with_a_target(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     (made,) = read_recordings(both)
     assert [c.name for c in made.targets] == ["pressure"]
+    assert "targets: pressure" in done.stderr  # as they are called in the file
     assert made.channels == skin.channels
     assert made.y.shape == (len(made), 1)
     assert json.loads(done.stdout)["frames"] == len(made) > 80

@@ -141,6 +141,18 @@ def test_q_ends() -> None:
     assert looked_at(screen).quit
 
 
+def test_keys_are_commands_of_a_live_stream_only() -> None:
+    for obeys, asked, keys in ((True, ["tare", "reset"], "q quit, t tare, r reset"), (False, [], "q quit |")):
+        screen = Paper()
+        view = View(small_program(), screen, utf8=True, obeys=obeys)
+        view.watch(Summary("port"))
+        screen.typed = "TxR"
+        view.tick(10**9)
+        assert view.asked() == asked
+        assert view.asked() == []
+        assert keys in screen.drawn[-1][-1]
+
+
 def test_a_pause_is_a_hole_of_its_length_in_the_channels_and_none_in_the_estimates() -> None:
     view = looked_at(Paper(), chips=1, seconds=2.0)
     assert view._shown is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hiss.realtime.devices.anyskin import anyskin_channels
 from hiss.realtime.framing import Frame
 from hiss.realtime.live import Limits, Loop
 from hiss.realtime.warnings import STUCK
+from hiss.recording import read_recordings
 
 CHANNELS = anyskin_channels(5)
 KINDS = ("outside", "stuck", "dead", "gain")
@@ -105,6 +107,15 @@ def test_averaged_samples_have_no_step_and_are_not_called_another_gain() -> None
     assert said(((x[1:] + 2 * x[:-1]) / 3).astype(np.float32)) == []
     small = small_recording(20.0).x
     assert steps_of(small).tolist() == [0.0] * 15
+
+
+def test_the_steps_of_real_skins_are_those_of_their_gain(eflesh_normal: Path, eflesh_shear: Path) -> None:
+    """MLX90393 at 4 times and at once the gain of the library's 0.6 and 0.968 uT; what was tared shows none."""
+    for path, factor in ((eflesh_normal, 4), (eflesh_shear, 1)):
+        for raw in (True, False):
+            recordings = read_recordings(path, raw=raw)
+            steps = [common_steps([r.x[:, i] for r in recordings]) for i in range(6)]
+            np.testing.assert_allclose(steps, [raw * factor * s for s in (0.6, 0.6, 0.968) * 2], rtol=1e-4)
 
 
 @pytest.mark.parametrize("step", [0.2, 0.3227, 2.42, 3.872, 1.0, 1 / 32768])

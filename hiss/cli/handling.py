@@ -73,6 +73,8 @@ def listening(lines: bool) -> Iterator[Callable[[], list[str]]]:
     signals: deque[str] = deque()
     number = getattr(signal, "SIGUSR1", None)
     before = None if number is None else signal.signal(number, lambda *_: signals.append("tare"))
+    if lines and os.name != "posix":
+        raise click.UsageError("--commands needs Linux or macOS: here stdin cannot be looked at without waiting")
     read = _stdin_lines() if lines else list
 
     def asked() -> list[str]:

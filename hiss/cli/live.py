@@ -110,6 +110,8 @@ def command(
     from hiss.realtime.sinks import stdout_lines
     from hiss.realtime.sources import make_source
 
+    if commands and watching.view:
+        raise click.UsageError("--commands and --view both read the keyboard; in the dashboard t tares and r resets")
     with errors_reported():
         program = open_model(model)
         stepper = open_stepper(program, engine)  # a compiler may take its time: before the port is opened
@@ -119,7 +121,7 @@ def command(
             source, device = single(sources, devices)
             port = usage(make_source, source, baud, replug)
             feed = usage(decoded_feed, port, device, [p.name for p in program.inputs])
-        sinks = watching.sinks(program)
+        sinks = watching.sinks(program, obeys=True)
         sinks += [usage(make_output, text, program.outputs) for text in outs]
         recorder = usage(Recorder, record, feed, None, overwrite, keep_log, (), program.outputs) if record else None
         sinks += [] if recorder is None else [recorder]
@@ -132,4 +134,4 @@ def command(
             open_board(board, board_baud, program) as other,
             other.beside(stepper, sinks, as_json) as both,
         ):
-            run_loop(Loop(feed, both, sinks, limits, asked), as_json, watching=watching)
+            run_loop(Loop(feed, both, sinks, limits, lambda: asked() + watching.asked()), as_json, watching=watching)

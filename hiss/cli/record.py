@@ -158,8 +158,8 @@ def _say(recorder: Recorder, feed: DecodedFeed | SeveralFeed) -> None:
         said += f", aligned at {feed.names[0]}'s; {feed.early} left out before all had begun"
     if recorder.left_out:
         said += f", {recorder.left_out} left out (not finite)"
-    if recorder.targets:
-        said += f"; targets: {', '.join(recorder.targets)}"
+    if recorder.target_names:
+        said += f"; targets: {', '.join(recorder.target_names)}"
     click.echo(said, err=True)
 
 

@@ -54,20 +54,24 @@ class Watching:
         if self._view is not None:
             self._view.screen.restore()
 
-    def sinks(self, program: Program) -> list[Sink]:
-        """The sinks that it takes beside those of estimates."""
+    def asked(self) -> list[str]:
+        """Commands typed into the dashboard."""
+        return [] if self._view is None else self._view.asked()
+
+    def sinks(self, program: Program, obeys: bool = False) -> list[Sink]:
+        """The sinks that it takes beside those of estimates. obeys: keys in the dashboard are commands."""
         from hiss.realtime.sinks import EventLines
 
-        made: list[Sink] = [self._show(program) if self.view else EventLines(sys.stderr)]
+        made: list[Sink] = [self._show(program, obeys) if self.view else EventLines(sys.stderr)]
         if self.stats_s is not None or self.stats_json is not None:
             text = None if self.stats_s is None else sys.stderr
             made.append(Stats(self.stats_s or EVERY_S, text, self.stats_json))
         return made
 
-    def _show(self, program: Program) -> View:
+    def _show(self, program: Program, obeys: bool) -> View:
         from hiss.realtime.view import View
 
-        self._view = View(program)
+        self._view = View(program, obeys=obeys)
         return self._view
 
     def check(self, summary: Summary) -> None:
@@ -104,7 +108,11 @@ def _options() -> list[Callable[[Callable[..., T]], Callable[..., T]]]:
 
     path = click.Path(path_type=Path, dir_okay=False)
     return [
-        click.option("--view", is_flag=True, help="A dashboard in the terminal, in place of lines; q ends."),
+        click.option(
+            "--view",
+            is_flag=True,
+            help="A dashboard in the terminal, in place of lines; q ends, live: t tares, r resets.",
+        ),
         click.option("--stats", type=Positive(), metavar="S", help="The numbers as a line on stderr every S s."),
         click.option(
             "--stats-json", type=path, metavar="FILE", help="The same, a JSON line each, added to FILE (every 10 s)."

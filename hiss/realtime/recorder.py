@@ -56,6 +56,7 @@ class Recorder(Sink):
         self.overwrite = overwrite
         self.keep_log = keep_log
         self.targets = tuple(targets)
+        self.target_names: list[str] = []  # the columns that they are
         self.channels: tuple[Channel, ...] = ()
         self.left_out = 0
         self.made: list[Path] = []  # the recordings, oldest first
@@ -115,7 +116,8 @@ class Recorder(Sink):
         try:
             if self.targets:
                 assert isinstance(self.feed, SeveralFeed)
-                target_columns(channels, self.targets, self.feed.groups)
+                columns = target_columns(channels, self.targets, self.feed.groups)
+                self.target_names = [channels[i].name for i in columns]
         except ValueError as error:
             raise MismatchError(f"{self.feed.name}: {error}") from error
 

@@ -17,16 +17,20 @@ from hiss.recording import Channel
 
 EVERY_S = 0.1
 SPAN_NS = round(EVERY_S * 1e9)
+COMMANDS = {"t": "tare", "r": "reset"}  # by key
 SHARE = 0.02  # of the time, at most, is spent on drawing: a slow computer draws less often
 EVENTS = 20
+KEYS = "q quit, t tare, r reset"
 
 
 class View(Sink):
-    """Takes the terminal from its entry to its exit.  quit: q was typed."""
+    """Takes the terminal from its entry to its exit.  quit: q was typed;  obeys: t and r are commands."""
 
-    def __init__(self, program: Program, screen: Screen | None = None, utf8: bool | None = None):
+    def __init__(self, program: Program, screen: Screen | None = None, utf8: bool | None = None, obeys: bool = False):
         self.screen = screen or Screen()
         self.quit = False
+        self.obeys = obeys
+        self._asked: list[str] = []
         self._utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8" if utf8 is None else utf8
         self._outputs = [(port.name, port.unit) for port in program.outputs]
         self._title = f"-> {', '.join(name for name, _ in self._outputs)}"
@@ -51,6 +55,8 @@ class View(Sink):
         """What the numbers are read from."""
         title = f"hiss | {summary.source} {self._title}"
         self._shown = Shown(title, summary, Curves.of(self._outputs, holds=True), Curves(), span_s=EVERY_S)
+        if self.obeys:
+            self._shown.keys = KEYS
         self._put: Callable[[F32], None] = lambda x: None
         self._put_estimate = self._shown.estimates.past.put
 
@@ -80,9 +86,19 @@ class View(Sink):
             self._turn(self._shown, now_ns)
         if now_ns >= self._due_ns:
             began_ns = time.perf_counter_ns()
-            self.quit = self.quit or "q" in self.screen.keys().lower()
+            self._typed(self.screen.keys().lower())
             self._draw(self._shown)
             self._due_ns = now_ns + max(SPAN_NS, round((time.perf_counter_ns() - began_ns) / SHARE))
+
+    def asked(self) -> list[str]:
+        """The commands that were typed since the last call."""
+        asked, self._asked = self._asked, []
+        return asked
+
+    def _typed(self, keys: str) -> None:
+        self.quit = self.quit or "q" in keys
+        if self.obeys:
+            self._asked += [COMMANDS[key] for key in keys if key in COMMANDS]
 
     def _turn(self, shown: Shown, now_ns: int) -> None:
         """The next span of the curves begins (or several, after a pause), and the rate is that of the last second."""
