@@ -74,6 +74,7 @@ def command(
     JSON: {"outputs": {NAME: {"rmse", "r2", "unit"}}, "nmse", "lookahead_s", "split", "arithmetic", "data", "seed"};
     nmse = mean over outputs of MSE / variance of the training target; where targets are changes, such as d0.2(px), also
     "position_error": how far their sum is off.
+
     Exit codes: 0 done, 2 usage, a file that cannot be read or is gone, 5 other channels, 7 not written.
     """
     with errors_reported():

@@ -31,7 +31,21 @@ class Handling:
     """What the options ask for."""
 
     gap: str | None
-    tare_anyway: bool
+    tare_anyway: bool | None
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What was asked for, to be kept with a log."""
+        return {key: value for key, value in vars(self).items() if value is not None}
+
+    def or_as_told(self, told: object) -> Handling:
+        """With what a log was recorded with, where nothing else is asked for."""
+        told = told if isinstance(told, dict) else {}
+        gap, anyway = told.get("gap"), told.get("tare_anyway")
+        return Handling(
+            gap if self.gap is None and isinstance(gap, str) else self.gap,
+            anyway if self.tare_anyway is None and isinstance(anyway, bool) else self.tare_anyway,
+        )
 
     def limits(
         self, program: Program, duration_s: float | None, first_frame_s: float = 5.0, silence_s: float = 10.0
@@ -42,23 +56,23 @@ class Handling:
         from hiss.realtime.live import Limits
 
         gaps = Gaps.trained(program.provenance) if self.gap is None else usage(Gaps.parse, self.gap)
-        return Limits(duration_s, first_frame_s, silence_s, gaps, tare_anyway=self.tare_anyway)
+        return Limits(duration_s, first_frame_s, silence_s, gaps, tare_anyway=bool(self.tare_anyway))
 
 
 def handling_options(command: Callable[..., T]) -> Callable[..., T]:
-    """--gap, --tare-anyway: the command takes them as one argument, `handling`. A replay needs those of its log."""
+    """--gap, --tare-anyway: the command takes them as one argument, `handling`."""
 
     @functools.wraps(command)
-    def run(*args: Any, gap: str | None, tare_anyway: bool, **kwargs: Any) -> T:
+    def run(*args: Any, gap: str | None, tare_anyway: bool | None, **kwargs: Any) -> T:
         return command(*args, handling=Handling(gap, tare_anyway), **kwargs)
 
     said = (
         "Where samples are missing: interpolate, repeat the last one, or start the model anew with its tare kept. "
         "S: of longer pauses only (10 samples of the model).  [default: as trained]"
     )
-    anyway = "Take the first tare as it is, also while the sensor moves (else it begins again, for 30 s at most)."
+    anyway = "Take the tare as it is, or wait, 30 s at most, until the sensor does not move.  [default: at rest]"
     gap = click.option("--gap", metavar=POLICY, help=said)
-    return gap(click.option("--tare-anyway", is_flag=True, help=anyway)(run))
+    return gap(click.option("--tare-anyway/--tare-at-rest", default=None, help=anyway)(run))
 
 
 def commands_option(command: Callable[..., T]) -> Callable[..., T]:

@@ -32,7 +32,7 @@ from hiss.cli.watching import Watching, watching_options
     required=True,
     multiple=True,
     metavar="PORT",
-    help=f"A port's path, file:PATH, or py:MODULE:FUNCTION. {SAID}",
+    help=SAID,
 )
 @click.option(
     "--device",
@@ -124,7 +124,9 @@ def command(
         sinks = watching.sinks(program, obeys=True)
         sinks += [usage(make_output, text, program.outputs) for text in outs]
         recorder = usage(Recorder, record, feed, None, overwrite, keep_log, (), program.outputs) if record else None
-        sinks += [] if recorder is None else [recorder]
+        if recorder is not None:
+            recorder.told = {"handling": handling.told}
+            sinks.append(recorder)
         if not (as_json or watching.view):
             sinks.append(stdout_lines(program.outputs, feed.ends))
         limits = handling.limits(program, duration, first_frame, silence)

@@ -34,7 +34,7 @@ from hiss.realtime.sources import make_source
     "sources",
     multiple=True,
     metavar="PORT",
-    help=f"A port's path, file:PATH, or py:MODULE:FUNCTION. {SAID}",
+    help=SAID,
 )
 @click.option(
     "--device",

@@ -63,7 +63,7 @@ def command(
     """Run the loop of hiss live from a recording (HDF5 or CSV), each one from fresh state, or from a raw log.
 
     A raw log (FILE.hlog, beside what hiss record and live --record write) gives the estimates that were made live, at
-    the same times, bit by bit, commands included; with the --gap and --tare-anyway that were given then.
+    the same times, bit by bit, commands included, with the --gap and --tare-anyway that were given then.
 
     Estimates are JSON lines on stdout as in hiss live; t is the recording's own time. Needs numpy only, no torch.
 
@@ -77,6 +77,7 @@ def command(
     from hiss.realtime.log_source import is_log
     from hiss.realtime.open_feed import log_feed
     from hiss.realtime.outputs import make_output
+    from hiss.realtime.rawlog import LogReader
     from hiss.realtime.sinks import JsonLines
 
     times = _speed(speed)
@@ -85,6 +86,7 @@ def command(
         if is_log(file):
             if trial or raw or rate:
                 raise click.UsageError("--trial, --raw and --rate are of recordings; this is a raw log")
+            handling = handling.or_as_told(LogReader(file).header.get("handling"))
             feeds: list[Feed] = [usage(log_feed, file, times, [p.name for p in program.inputs])]
         else:
             chosen = choose(read_recordings(file, rate_hz=rate, raw=raw), trial, str(file))

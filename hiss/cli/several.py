@@ -10,7 +10,10 @@ import click
 if TYPE_CHECKING:
     from hiss.realtime.several import SeveralFeed
 
-SAID = "Again for more sources at once; NAME=SOURCE names one."
+SAID = (
+    "A port's path, usb:VID:PID[:SERIAL], a pattern such as '/dev/ttyACM*', tcp:HOST:PORT, udp:PORT, file:PATH, "
+    "fake:DEVICE or py:MODULE:FUNCTION. Again for more sources at once; NAME=SOURCE names one."
+)
 
 
 def several_feed(

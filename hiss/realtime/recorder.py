@@ -57,6 +57,7 @@ class Recorder(Sink):
         self.keep_log = keep_log
         self.targets = tuple(targets)
         self.target_names: list[str] = []  # the columns that they are
+        self.told: dict[str, Any] = {}  # what else a replay must know, for the header of each log
         self.channels: tuple[Channel, ...] = ()
         self.left_out = 0
         self.made: list[Path] = []  # the recordings, oldest first
@@ -179,6 +180,7 @@ class Recorder(Sink):
             sources=[self._about(i) for i in range(len(self._feeds))],
             targets=list(self.targets),
             outputs=self._outputs,
+            **self.told,
             aligning=self.feed.state() if isinstance(self.feed, SeveralFeed) and not first else None,
         )
         log.__enter__()
