@@ -66,6 +66,21 @@ def test_the_verbs_of_the_readme_exist():
     assert shown == set(VERBS)
 
 
+def test_the_device_file_of_the_readme_is_read():
+    from hiss.realtime.devices.declared import DeclaredDecoder
+    from hiss.realtime.devices.declared_layout import layout_from, toml_table
+
+    (text,) = blocks("toml")
+    assert [c.name for c in DeclaredDecoder(layout_from(toml_table(text))).channels] == ["x", "y", "z"]
+
+
+def test_the_exit_codes_of_the_readme_are_those_of_the_help():
+    from hiss.cli.stream import EXIT_CODES
+
+    text = README.read_text(encoding="utf-8")
+    assert re.findall(r"^\| (\d) \|", text, re.M) == re.findall(r"^  (\d)  ", EXIT_CODES, re.M)
+
+
 def test_the_c_of_the_readme_names_what_is_generated():
     from programs import random_program
 
