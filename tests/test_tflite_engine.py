@@ -19,6 +19,8 @@ from hiss.engines.tflite_runtime import RUNTIMES, Runtime, find_runtime
 from hiss.errors import ExportError, HissError, MissingExtraError
 from hiss.firmware_export.step_model import load_step_model, step_model
 from hiss.firmware_export.tflite.operators import BUILTINS
+from hiss.program import Port, Program, Stage
+from hiss.program import ops as o
 from hiss.recording import Channel, Recording
 from hiss.recording_hdf5 import write_hdf5
 
@@ -46,6 +48,14 @@ def test_a_file_reads_back_with_the_schema_of_tensorflow_lite():
     assert told["hiss.program"] == program.digest
     assert json.loads(told["hiss.tare"]) == program.tare
     assert [port["unit"] for port in json.loads(told["hiss.inputs"])] == ["uT"] * 3
+
+
+def test_states_that_would_share_a_name_are_refused():
+    z = o.Input("z", np.zeros(1), np.zeros(1, np.int64), -np.ones(1), np.ones(1))
+    twins = tuple(o.Delay(name, "z", np.array([1]), np.array([0])) for name in ("a.b", "a_b"))
+    program = Program((Port("x"),), (Port("p"), Port("q")), 1.0, (Stage(1, (z, *twins), (), ("a.b", "a_b")),))
+    with pytest.raises(ExportError, match=r"past_a_b_in.*rename"):
+        step_model(program, "tflite")
 
 
 # ---- the engine ------------------------------------------------------------------------------------------------------

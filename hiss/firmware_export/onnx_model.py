@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from hiss.firmware_export.onnx_graph import IR_VERSION, OPSET
 from hiss.firmware_export.onnx_stage import stage_graph
 from hiss.firmware_export.onnx_whole import sequence_graph, single_graph, whole_states
-from hiss.firmware_export.step_model import FORMAT, StepModel, ports
+from hiss.firmware_export.step_model import StepModel, file_metadata
 from hiss.program import Program
 from hiss.program.weights import int8_rows, rounded, with_rows
 
@@ -17,12 +14,13 @@ def onnx_model(program: Program, name: str, weights: str) -> StepModel:
     """NAME_stage_<i>.onnx, NAME.onnx (a step) and NAME_sequence.onnx. Raises ExportError, MissingExtraError."""
     rows = int8_rows(program) if weights == "int8" or program.formats is not None else {}
     reference = with_rows(program if program.formats is None else rounded(program), rows)
+    kind = "int8" if rows else "float32"
     files: dict[str, bytes] = {}
     stages = []
     for index in range(len(program.stages)):
         file = f"{name}_stage_{index}.onnx"
         graph, told = stage_graph(reference, index, file, rows)
-        files[file] = graph.model(_metadata(program, f"stage {index}", bool(rows)))
+        files[file] = graph.model(file_metadata(program, f"stage {index}", kind))
         stages.append(told)
     said = "int8, float32 where they must be finer" if rows else "float32"
     notes: tuple[str, ...] = (f"opset {OPSET}, IR version {IR_VERSION}; values float32, weights {said}",)
@@ -34,22 +32,6 @@ def onnx_model(program: Program, name: str, weights: str) -> StepModel:
         notes += ("an integer program: its rounded constants, but values in floating point, so not its integers",)
     others = {"single": f"{name}.onnx", "sequence": f"{name}_sequence.onnx"}
     for form, made in (("single", single_graph), ("sequence", sequence_graph)):
-        files[others[form]] = made(reference, rows).model(_metadata(program, form, bool(rows)))
+        files[others[form]] = made(reference, rows).model(file_metadata(program, form, kind))
     whole = whole_states(reference)
     return StepModel("onnx", name, program, tuple(stages), files, others, reference, notes, whole=whole)
-
-
-def _metadata(program: Program, form: str, int8: bool) -> dict[str, str]:
-    """What a file says of itself, beside its graph."""
-    told: dict[str, Any] = {
-        "format": FORMAT,
-        "form": form,
-        "program": program.digest,
-        "weights": "int8" if int8 else "float32",
-        "rate_hz": program.rate_hz,
-        "period": program.period,
-        "tare": program.tare,
-        "inputs": ports(program, "inputs"),
-        "outputs": ports(program, "outputs"),
-    }
-    return {f"hiss.{key}": value if isinstance(value, str) else json.dumps(value) for key, value in told.items()}

@@ -126,6 +126,22 @@ def ports(program: Program, kind: str) -> list[dict[str, Any]]:
     ]
 
 
+def file_metadata(program: Program, form: str, weights: str) -> dict[str, str]:
+    """What a file says of itself, beside its graph: which form of what program, and what a caller must know of it."""
+    told: dict[str, Any] = {
+        "format": FORMAT,
+        "form": form,
+        "program": program.digest,
+        "weights": weights,
+        "rate_hz": program.rate_hz,
+        "period": program.period,
+        "tare": program.tare,
+        "inputs": ports(program, "inputs"),
+        "outputs": ports(program, "outputs"),
+    }
+    return {f"hiss.{key}": value if isinstance(value, str) else json.dumps(value) for key, value in told.items()}
+
+
 def step_model(program: Program, target: str, name: str = "model", weights: str = "float32") -> StepModel:
     """The files of a program for a target, in memory.
 

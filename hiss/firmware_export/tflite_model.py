@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from typing import Any
-
 from hiss.errors import ExportError
-from hiss.firmware_export.step_model import FORMAT, StepModel, ports
+from hiss.firmware_export.step_model import StepModel, file_metadata
 from hiss.firmware_export.tflite.islands import islands
 from hiss.firmware_export.tflite.settings import settings_of
 from hiss.firmware_export.tflite.stage import stage_graph
@@ -31,32 +27,21 @@ def tflite_model(program: Program, name: str, weights: str) -> StepModel:
             "program first (hiss quantize) and export that"
         )
     settings = None if program.formats is None else settings_of(program)
+    kind = "int8" if settings else "float32"
     files: dict[str, bytes] = {}
     graphs = []
     for index in range(len(program.stages)):
         file = f"{name}_stage_{index}.tflite"
         graph = stage_graph(program, index, file, settings)
-        files[file] = tflite_bytes(graph.signatures, _metadata(program, f"stage {index}"))
+        files[file] = tflite_bytes(graph.signatures, file_metadata(program, f"stage {index}", kind))
         graphs.append(graph)
     keyed = [stage_graph(program, i, "", settings, f"stage_{i}_") for i in range(len(graphs))]
     signatures = [signature for graph in keyed for signature in graph.signatures]
-    files[f"{name}.tflite"] = tflite_bytes(signatures, _metadata(program, "single"))
-    notes = islands(program, settings, [graph.lowering for graph in graphs]) if settings else ("float32",)
+    files[f"{name}.tflite"] = tflite_bytes(signatures, file_metadata(program, "single", kind))
+    notes: tuple[str, ...] = ("values and weights float32",)
+    if settings:
+        lowered = [graph.lowering for graph in graphs]
+        notes = ("values int16, weights int8, close to the program's integers", *islands(program, settings, lowered))
     stages = tuple(graph.told for graph in graphs)
     bound = WIDER if settings else 1e-5
     return StepModel("tflite", name, program, stages, files, {"single": f"{name}.tflite"}, program, notes, bound)
-
-
-def _metadata(program: Program, form: str) -> Mapping[str, str]:
-    told: dict[str, Any] = {
-        "format": FORMAT,
-        "form": form,
-        "program": program.digest,
-        "weights": "float32" if program.formats is None else "int8",
-        "rate_hz": program.rate_hz,
-        "period": program.period,
-        "tare": program.tare,
-        "inputs": ports(program, "inputs"),
-        "outputs": ports(program, "outputs"),
-    }
-    return {f"hiss.{key}": value if isinstance(value, str) else json.dumps(value) for key, value in told.items()}

@@ -7,7 +7,7 @@ H: channels;  N: modes per channel.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ class Settings:
     scales: Mapping[str, float]
     bits: Mapping[str, int]
     modes: Mapping[str, Array]
-    slow: Mapping[str, str] = field(default_factory=dict)
+    slow: Mapping[str, str]
 
 
 def settings_of(program: Program) -> Settings:
@@ -94,7 +94,7 @@ def _reach(op: o.Diagonal, program: Program) -> Array:
 
 
 def _slow(op: o.Diagonal) -> str:
-    """Below half a unit over |1 - a| a state stays where it is."""
+    """Two rounded products are off by up to a unit: below a unit over |1 - a| a state stays where it is."""
     if op.restart:
         return ""
     share = float((1 / np.maximum(np.abs(1 - op.a), 1e-12)).max()) / bounds.FULL

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hiss.errors import ExportError
 from hiss.firmware_export.step_model import StepStage, StepState, state_name
 from hiss.firmware_export.tflite.graph import Graph, Signature
 from hiss.firmware_export.tflite.lowering import Held, Lowering
@@ -75,6 +76,8 @@ def _signature(low: Lowering, key: str, hands: dict[str, int], complete: bool) -
         outputs[name] = _own(graph, index, taken)
     for state, held in low.states.items():
         name = _name(state)
+        if f"{name}_in" in inputs or f"{name}_out" in outputs:
+            raise ExportError(f"two tensors of a stage would be called {name}_in or {name}_out; rename the values")
         inputs[f"{name}_in"] = held.before
         after = _initial(graph, held) if complete and held.restart else held.after
         outputs[f"{name}_out"] = _own(graph, after, taken)
