@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hiss.errors import ProgramError, TrainingError
+from hiss.filters import Lowpass
 from hiss.recording import Recording, check_channels, choose_targets
 from hiss.scaling_rules import RULES, SMALLEST_STD
 
@@ -40,6 +41,7 @@ class Scaling:
     delta_std: F64  # (C,)
     y_mean: F64  # (D,)
     y_std: F64  # (D,)
+    lowpass: Lowpass | None = None  # run over the clipped samples before all that follows
 
     @property
     def n_channels(self) -> int:
@@ -51,8 +53,13 @@ class Scaling:
         """F, the columns that the model sees."""
         return self.n_channels * (2 if self.deltas else 1)
 
+    def lowpassed(self, x: NDArray[np.floating[Any]]) -> F64:
+        """Tared samples (..., T, C) -> clipped, and filtered where there is a low-pass; from rest."""
+        clipped = np.clip(x.astype(np.float64), self.lo, self.hi)
+        return clipped if self.lowpass is None else self.lowpass.run(clipped)
+
     def inputs(self, x: NDArray[np.floating[Any]]) -> F32:
-        """Tared samples (..., T, C) -> (..., T, F): clipped, scaled, then first differences (the first one is 0)."""
+        """Tared, filtered (..., T, C) -> (..., T, F): clipped, scaled, then first differences (the first one is 0)."""
         x = np.clip(x.astype(np.float64), self.lo, self.hi)
         columns = (x - self.mean) / self.std
         if self.deltas:
@@ -76,21 +83,23 @@ class Scaling:
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and lists; floats keep every bit."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()}
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "lowpass"}
+        filters = {} if self.lowpass is None else {"lowpass": self.lowpass.to_json()}
+        return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()} | filters
 
     @staticmethod
     def from_json(data: Any) -> Scaling:
         """The reverse; raises ProgramError when keys, sizes or numbers do not fit."""
-        names = [f.name for f in dataclasses.fields(Scaling)]
-        if not isinstance(data, dict) or sorted(data) != sorted(names):
+        names = [f.name for f in dataclasses.fields(Scaling) if f.name != "lowpass"]
+        if not isinstance(data, dict) or sorted(set(data) - {"lowpass"}) != sorted(names):
             raise ProgramError(f"scaling: expected the keys {', '.join(names)}")
         try:
             tare, deltas = int(data["tare"]), bool(data["deltas"])
             arrays = {n: np.array(data[n], np.float64) for n in names if n not in ("tare", "deltas")}
         except (TypeError, ValueError) as error:
             raise ProgramError(f"scaling: {error}") from error
-        scaling = Scaling(tare=tare, deltas=deltas, **arrays)
+        lowpass = Lowpass.from_json(data["lowpass"]) if "lowpass" in data else None
+        scaling = Scaling(tare=tare, deltas=deltas, lowpass=lowpass, **arrays)
         scaling._check()
         return scaling
 
@@ -103,6 +112,8 @@ class Scaling:
             want = outputs if f.name.startswith("y_") else channels
             if value.ndim != 1 or value.shape != want or not np.isfinite(value).all():
                 raise ProgramError(f"scaling: {f.name} must be {want[0] if want else 1} finite numbers")
+        if self.lowpass is not None and self.lowpass.centre.shape != channels:
+            raise ProgramError(f"scaling: the centre of the lowpass must be {channels[0]} numbers")
         if (
             self.tare < 0
             or min(self.std.min(), self.delta_std.min(), self.y_std.min()) <= 0

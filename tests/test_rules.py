@@ -29,13 +29,14 @@ MAY_IMPORT = {  # room -> rooms of hiss that it may import beside itself
         "dataset",
         "augment",
         "scaling_rules",
+        "filters",
         "metrics",
         "ridge",
         "quantum",
         "gaps",
         "program.storage",
     },
-    "folding": {"models", "program", "dataset", "recording", "training"},
+    "folding": {"models", "program", "dataset", "filters", "recording", "training"},
 }
 WITHOUT_TORCH = (
     *("program", "quantization", "firmware_export", "engines", "realtime"),

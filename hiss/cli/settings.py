@@ -39,6 +39,8 @@ OPTION_KEYS = {
     "retare": float,
     "loss": str,
     "labels": float,
+    "lowpass_hz": float,
+    "lowpass_order": int,
     "scaling": str,
     "rotate": str,
     "gain": float,

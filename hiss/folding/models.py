@@ -15,6 +15,7 @@ from torch import nn
 
 from hiss.dataset import Scaling
 from hiss.errors import FoldError
+from hiss.filters import Lowpass
 from hiss.folding import layers
 from hiss.folding.arnet import arnet_stages, read_taps
 from hiss.folding.expressions import Builder, Expression, stacked, value
@@ -91,9 +92,13 @@ def _front(scaling: Scaling) -> Front:
     b = Builder()
     shift = np.floor(np.log2(scaling.std)).astype(np.int64)
     quantum = np.exp2(shift) / OFFSET_STEPS
-    offset = np.round(scaling.mean / quantum) * quantum
-    z = b.add(o.Input("z", offset, shift, scaling.lo, scaling.hi, scaling.tare))
+    offset = np.round(scaling.mean / quantum) * quantum if scaling.lowpass is None else scaling.lowpass.centre
     count, unit = scaling.n_channels, np.exp2(shift)
+    z = b.add(
+        o.Input("z" if scaling.lowpass is None else "samples", offset, shift, scaling.lo, scaling.hi, scaling.tare)
+    )
+    if scaling.lowpass is not None:
+        z = _lowpass(b, scaling.lowpass, z, count)
 
     def scaled(x: Expression) -> Expression:  # x holds z, or z of another time
         return x.scaled(unit / scaling.std, (offset - scaling.mean) / scaling.std)
@@ -106,6 +111,12 @@ def _front(scaling: Scaling) -> Front:
         delta = value(b.add(o.Add("delta", (z, before), (1, -1))), count)
         inputs = stacked([raw, delta.scaled(unit / scaling.delta_std, -scaling.delta_mean / scaling.delta_std)])
     return Front(b, scaling, raw, inputs, scaled)
+
+
+def _lowpass(b: Builder, lowpass: Lowpass, samples: str, count: int) -> str:
+    """Every channel through the filter; what it makes takes the samples' place."""
+    a, c, d = lowpass.modes()
+    return b.add(o.Diagonal("z", samples, np.tile(a, (count, 1)), np.tile(c, (count, 1)), np.full(count, d)))
 
 
 # ---- models ----------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from hiss.dataset import (
 )
 from hiss.errors import TrainingError
 from hiss.recording import Recording, check_channels
+from hiss.training.filtering import behind
 from hiss.training.options import TrainOptions
 from hiss.training.run import Run
 
@@ -45,15 +46,18 @@ def data_of(
     options: TrainOptions,
     start: Run | None,
     pretrained: Run | None = None,
+    front: Scaling | None = None,
 ) -> Data:
-    """Recordings (tared, regular) as data; scales are those of `start`, or of `fit_on`, inputs' of `pretrained`.
+    """Recordings (tared, regular, filtered) as data; scales are of `start`, or of `fit_on`, inputs' of `pretrained`.
+
+    front: what stands before the model, where there is a low-pass.
 
     Raises TrainingError, RecordingError.
     """
     rate_hz = fit_on[0].rate_hz
     assert rate_hz is not None  # prepare has resampled
     turns = find_turns(options.rotate, fit_on[0].channels, fit_on[0].targets)
-    scaling = _scaling(fit_on, turns, options, start, pretrained)
+    scaling = behind(_scaling(fit_on, turns, options, start, pretrained), front)
     length = window_length(fit_on, options.window_samples, rate_hz, period)
     parts, resting = sequences(fit_on, scaling), scaling.resting_delta if scaling.deltas else None
     held = Windows(sequences(val, scaling), window_length(val, length, rate_hz, period), period, resting)

@@ -26,6 +26,7 @@ from hiss.models.residual import Residual, ResidualModel
 from hiss.recording import Recording
 from hiss.training.base import fit_base, honest_shift, mean_square
 from hiss.training.data import VALIDATION_WINDOWS, Data, data_of
+from hiss.training.filtering import filtered, front_of
 from hiss.training.grids import Grids, attach
 from hiss.training.group import Group, joined, own_device, rank_of_environment
 from hiss.training.labels import some_labels
@@ -93,14 +94,18 @@ def fit(
     train, which = some_labels(train, options.labels)
     if which:
         say(which)
-    rate_hz = rate_of(train, rate_hz, start or pretrained)
-    tare = (start or pretrained).scaling.tare if start or pretrained else tare  # type: ignore[union-attr]
+    other = start or pretrained
+    rate_hz = rate_of(train, rate_hz, other)
+    tare = other.scaling.tare if other else tare
     least = max(2, (model if start is None else start.spec).period)
     learned, held = (sessions_of(rs, target, inputs, rate_hz, tare, gaps, least) for rs in (train, val or ()))
     recordings = prepared(learned, target, rate_hz, tare, start)
     held = prepare(held, target, rate_hz, recordings[0].tared) if held else held
+    front = front_of(recordings, options, other.scaling if other else None)
+    recordings, held = filtered(recordings, front), filtered(held, front)
     fit_on, held_out = hold_out(recordings, held, options.val_fraction)
-    data = data_of(fit_on, held_out, (model if start is None else start.spec).period, options, start, pretrained)
+    period = (model if start is None else start.spec).period
+    data = data_of(fit_on, held_out, period, options, start, pretrained, front)
     if data.turns:
         say(data.turns.said)
     spec = model if start is None else start.spec

@@ -30,6 +30,8 @@ class TrainOptions:
     retare: float = 0.3  # share of windows shown as if tared at another moment of rest (tared recordings only)
     loss: str = "mse"  # or l1: what descent lowers; validation is always by squares
     labels: float = 1.0  # share of the labels that is learned from: whole recordings, or the first part of each
+    lowpass_hz: float = 0.0  # cutoff of a causal Butterworth filter of the inputs, part of the model; 0 = none
+    lowpass_order: int = 2
     scaling: str = "standard"  # how scales are made of the data: a name of hiss.scaling_rules
     rotate: str = "none"  # or yaw, full: vectors NAME_x _y _z turned at random; yaw_inputs, full_inputs: targets stay
     gain: float = 0.0  # deviation of the gain of each channel in a training window
@@ -48,6 +50,10 @@ class TrainOptions:
         for name in ("weight_decay", "warmup_steps", "whiten", "min_gain", "gain", "offset", "noise"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)}")
+        if not (self.lowpass_hz >= 0 and 1 <= self.lowpass_order <= 8):
+            raise ValueError(
+                f"lowpass_hz is {self.lowpass_hz}, order {self.lowpass_order}; expected 0 or more, and 1 to 8"
+            )
         if self.loss not in ("mse", "l1"):
             raise ValueError(f"loss is {self.loss!r}; known: mse, l1")
         if not 0 < self.labels <= 1:

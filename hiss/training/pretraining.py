@@ -26,6 +26,7 @@ from hiss.models.arnet import ARNet
 from hiss.models.residual import Residual
 from hiss.recording import Channel, Recording, choose_targets
 from hiss.training.data import VALIDATION_WINDOWS
+from hiss.training.filtering import behind, filtered, front_of
 from hiss.training.group import Group
 from hiss.training.learner import Frame, Learner
 from hiss.training.loop import run_loop
@@ -121,8 +122,11 @@ def pretrain(
     bare = [_unlabelled(r, leave) for r in recordings]
     rate_hz = rate_of(bare, rate_hz, None)
     sessions = sessions_of(bare, (), inputs, rate_hz, tare, Gaps(), max(2, spec.period))
-    train, held = hold_out(prepared(sessions, (), rate_hz, tare, None), None, options.val_fraction)
+    whole = prepared(sessions, (), rate_hz, tare, None)
+    front = front_of(whole, options, None)
+    train, held = hold_out(filtered(whole, front), None, options.val_fraction)
     windows, val, scaling = _windows(task, train, held, rate_hz, spec.period, options)
+    scaling = behind(scaling, front)
     channels = train[0].channels
     run = Run(
         spec=spec,

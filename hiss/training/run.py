@@ -95,10 +95,13 @@ class Run:
         run.about = _beside_model(Path(directory) / ABOUT, header)
         return run
 
+    def _columns(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return self.scaling.inputs(self.scaling.lowpassed(x))
+
     def estimate(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Tared samples (B, T, C) from fresh state -> (B, T // period, D) in the units of the targets."""
         with torch.no_grad():
-            scaled = self.module(torch.from_numpy(self.scaling.inputs(x)).to(next(self.module.parameters()).dtype))
+            scaled = self.module(torch.from_numpy(self._columns(x)).to(next(self.module.parameters()).dtype))
         return self.scaling.estimates(scaled.numpy())
 
 
