@@ -15,7 +15,7 @@ _HOMES = {
     "PortError FormatError DeviceLostError MismatchError NetworkError MissingExtraError",
     "hiss.recording": "Recording Channel read_recordings write_hdf5 write_csv split align",
     "hiss.dataset": "Scaling",
-    "hiss.models": "S4D Mamba LSTM Flat Hierarchical ARNet Residual",
+    "hiss.models": "S4 S4D Mamba LSTM Transformer Flat Hierarchical ARNet Residual",
     "hiss.training": "fit pretrain Run TrainOptions",
     "hiss.folding": "fold",
     "hiss.program": "Program Port Stage load_program",
@@ -42,12 +42,14 @@ if TYPE_CHECKING:
     from hiss.firmware_export import export_c as export_c
     from hiss.folding import fold as fold
     from hiss.models import LSTM as LSTM
+    from hiss.models import S4 as S4
     from hiss.models import S4D as S4D
     from hiss.models import ARNet as ARNet
     from hiss.models import Flat as Flat
     from hiss.models import Hierarchical as Hierarchical
     from hiss.models import Mamba as Mamba
     from hiss.models import Residual as Residual
+    from hiss.models import Transformer as Transformer
     from hiss.program import Port as Port
     from hiss.program import Program as Program
     from hiss.program import Stage as Stage

@@ -51,9 +51,9 @@ class Scored:
         return nmse(self.y[self.valid], self.estimate[self.valid], train_std)
 
 
-def estimator(program: Program, dtype: Any = np.float32) -> Estimator:
-    """The program over samples that are tared already."""
-    cast = interpreter.cast(program, dtype)
+def estimator(program: Program, dtype: Any = None) -> Estimator:
+    """The program over samples that are tared already, in its own dtype unless another is given."""
+    cast = interpreter.cast(program, dtype or program.dtype)
 
     return lambda x: sequence.predict(cast, x, tared=True)
 

@@ -21,13 +21,15 @@ from hiss.engines.c_engine import run_selftest  # noqa: E402
 from hiss.firmware_export import export_c  # noqa: E402
 from hiss.firmware_export.selftest import usual_samples  # noqa: E402
 from hiss.folding import fold  # noqa: E402
-from hiss.models import LSTM, S4D, Mamba  # noqa: E402
+from hiss.models import LSTM, S4, S4D, Mamba, Transformer  # noqa: E402
+from hiss.models.transformer import positions  # noqa: E402
 from hiss.program import integer, integer_sequence, interpreter, sequence  # noqa: E402
 from hiss.quantization import quantized  # noqa: E402
 from hiss.recording import write_hdf5  # noqa: E402
 from hiss.training import Run  # noqa: E402
 
 FAMILIES = {"mamba": Mamba, "lstm": LSTM}
+ALL = {**FAMILIES, "s4d": S4D, "s4": S4, "transformer": Transformer}
 ASKED = ["--target", "force", "--period", "5", "--no-base", *FAST]
 
 
@@ -96,10 +98,25 @@ def test_loops_over_whole_sequences_are_steps(seed):
             np.testing.assert_allclose(held, state[part], rtol=1e-12, atol=1e-12, err_msg=part)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_family_is_trained_flat(family, tmp_path):
-    train(tmp_path, "--flat", f"{family}:4x1")
-    assert type(Run.load(tmp_path / "run").spec.net) is FAMILIES[family]
+@pytest.mark.parametrize("family", ALL)
+def test_a_family_is_trained_flat_and_what_it_cannot_do_is_said_before(family, tmp_path):
+    said = train(tmp_path, "--flat", f"{family}:4x1")
+    assert type(Run.load(tmp_path / "run").spec.net) is ALL[family]
+    note = {"s4": "note: this model folds to a program in float64", "transformer": "note: this model will not fold"}
+    assert ("note: " in said) == (family in note)
+    if family in note:
+        assert said.index(note[family]) < said.index("training")
+
+
+def test_positions_of_a_transformer_are_sines_and_cosines():
+    table = positions(torch.zeros(1, 7, 6, dtype=torch.float64)).numpy()
+    assert table[3, 2] == pytest.approx(np.sin(3 / 10000 ** (2 / 6)))
+    assert table[6, 5] == pytest.approx(np.cos(6 / 10000 ** (4 / 6)))
+
+
+def test_heads_must_divide():
+    with pytest.raises(ValueError, match="n_heads must divide d_model; got 2 and 5"):
+        Transformer(5)
 
 
 def test_a_level_is_said_in_a_word():

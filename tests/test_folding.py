@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="models need torch: pip install 'his
 from hiss.dataset import Scaling  # noqa: E402
 from hiss.errors import FoldError  # noqa: E402
 from hiss.folding import fold_model  # noqa: E402
-from hiss.models import LSTM, S4D, ARNet, Flat, Hierarchical, Mamba, Residual  # noqa: E402
+from hiss.models import LSTM, S4, S4D, ARNet, Flat, Hierarchical, Mamba, Residual  # noqa: E402
 from hiss.program import cost, interpreter, passes, sequence  # noqa: E402
 from hiss.program import ops as o  # noqa: E402
 from hiss.recording import Channel  # noqa: E402
@@ -35,6 +35,10 @@ FAMILIES = {
     "flat lstm": Flat(CELLS, period=4),
     "lstm lstm": Hierarchical(CELLS, CELLS, period=5),
     "lstm mamba": Hierarchical(CELLS, MAMBA, period=3),
+    "s4 mamba": Hierarchical(S4(d_model=5, n_layers=2, d_state=8), MAMBA, period=5),
+    "s4 lstm, residual": Residual(
+        ARNet(ages=(0, 3), period=3), Hierarchical(S4(d_model=5, n_layers=1), CELLS, period=3)
+    ),
     "s4d mamba, residual": Residual(ARNet(ages=(0, 3), period=5), Hierarchical(LOW, MAMBA, period=5)),
     "arnet": ARNet(ages=(0, 1, 4, 11), period=5),
     "arnet without present": ARNet(ages=(3, 1, 2), period=1),

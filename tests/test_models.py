@@ -7,13 +7,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from hiss.models import LSTM, S4D, ARNet, Flat, Hierarchical, Mamba, Residual  # noqa: E402
-from hiss.models.blocks import S4DBlock, linear_rows  # noqa: E402
-from hiss.models.s4d import DISCRETIZATIONS, INITS, S4DKernel, fast_length, initial_modes  # noqa: E402
+from hiss.models import LSTM, S4, S4D, ARNet, Flat, Hierarchical, Mamba, Residual, Transformer  # noqa: E402
+from hiss.models.blocks import SSMBlock, linear_rows  # noqa: E402
+from hiss.models.kernel import fast_length  # noqa: E402
+from hiss.models.s4d import DISCRETIZATIONS, INITS, S4DKernel, initial_modes  # noqa: E402
 from hiss.models.spec import spec_from_json, spec_to_json  # noqa: E402
 from hiss.models.stack import StackSpec  # noqa: E402
 
-FAMILIES: list[StackSpec] = [S4D(6, 2, 8), Mamba(6, 2, 3), LSTM(6, 2)]
+FAMILIES: list[StackSpec] = [S4D(6, 2, 8), S4(6, 2, 8), Mamba(6, 2, 3), LSTM(6, 2), Transformer(6, 2, 3, 7)]
 
 
 def kind(spec: object) -> str:
@@ -87,7 +88,7 @@ def test_chunks_of_a_stack_are_short_sequences(steps: int, spec: StackSpec) -> N
 
 def test_a_block_is_what_its_docstring_says() -> None:
     seeded()
-    block = S4DBlock(S4D(6, 1, 8)).double().eval()
+    block = SSMBlock(S4D(6, 1, 8)).double().eval()
     torch.nn.init.normal_(block.norm.weight)
     torch.nn.init.normal_(block.norm.bias)
     x = torch.randn(2, 9, 6, dtype=torch.float64)

@@ -16,7 +16,7 @@ from test_cli import contents, hiss, recording  # noqa: E402
 from hiss.errors import FoldError, TrainingError  # noqa: E402
 from hiss.folding import fold  # noqa: E402
 from hiss.folding.grids import weight_grids  # noqa: E402
-from hiss.models import LSTM, S4D, ARNet, Flat, Hierarchical, Mamba, Residual  # noqa: E402
+from hiss.models import LSTM, S4, S4D, ARNet, Flat, Hierarchical, Mamba, Residual  # noqa: E402
 from hiss.program import integer_sequence, sequence  # noqa: E402
 from hiss.program import ops as o  # noqa: E402
 from hiss.program.constants import constants  # noqa: E402
@@ -34,8 +34,9 @@ MODELS = {
     "residual": Residual(ARNet(ages=(0, 1), period=5), Hierarchical(SMALL, SMALL, 5)),
     "flat": Flat(SMALL, 5),
     "mamba": Hierarchical(Mamba(3, 1, d_state=2, dt_rank=3), Mamba(4, 1, d_state=2, dt_rank=3), 5),
+    "s4": Hierarchical(S4(3, 1, d_state=4), SMALL, 5),
 }
-ON_GRIDS = {"hierarchical": 6, "residual": 6, "flat": 3, "mamba": 2 * 7 + 2}
+ON_GRIDS = {"hierarchical": 6, "residual": 6, "flat": 3, "mamba": 2 * 7 + 2, "s4": 6}
 """Affine maps of 8 bits of each."""
 
 

@@ -131,7 +131,7 @@ def _arithmetic(program: Program) -> tuple[Estimator, str]:
     from hiss.program import integer_sequence
 
     if program.formats is None:
-        return scoring.estimator(program), "float32"
+        return scoring.estimator(program), program.dtype.__name__
     return (lambda x: integer_sequence.predict(program, x)), "integer"
 
 

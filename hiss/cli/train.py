@@ -143,6 +143,7 @@ def _aware(
 
 
 def _train(settings: Settings, start: Path | None, resume: Path | None, as_json: bool) -> None:
+    from hiss.folding import limits
     from hiss.recording import read_recordings, split
     from hiss.training import Run, fit
     from hiss.training.group import rank_of_environment
@@ -167,6 +168,8 @@ def _train(settings: Settings, start: Path | None, resume: Path | None, as_json:
         about["from"] = str(start.resolve())
     spec = source.spec if source else usage(settings.spec, settings.period or 1, _channels(settings, train))
     spec = spec_on(settings, pretrained) if pretrained else spec
+    for text in limits(spec):
+        click.echo(f"note: {text}", err=True)
     tare, options = usage(settings.tare_samples), usage(settings.train_options)
     if tare is not None and start is None and any(r.tared for r in train):
         click.echo("note: --tare changes nothing, as the recordings are tared already", err=True)

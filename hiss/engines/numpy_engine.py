@@ -17,19 +17,19 @@ from hiss.program.tail import copies
 
 
 class Stepper:
-    """Runs a program sample by sample in floating point (float32 unless `dtype` says otherwise).
+    """Runs a program sample by sample in floating point (the program's own dtype, float32, unless `dtype` is given).
 
     Each stepper owns its state, so several may run side by side.
     """
 
-    def __init__(self, program: Program, dtype: DTypeLike = np.float32):
+    def __init__(self, program: Program, dtype: DTypeLike = None):
         if program.formats is not None:
             raise ProgramError(
                 "an integer program, but this stepper computes in floating point and would give other numbers; "
                 "use hiss.engines.open_stepper(program), which runs it in integers"
             )
         self.program = program
-        cast = interpreter.cast(program, dtype)
+        cast = interpreter.cast(program, dtype or program.dtype)
         self._input = interpreter.input_op(cast)
         real = self._input.offset.dtype
         plan = planned(cast) if cast.slots is not None else None

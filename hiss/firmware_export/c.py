@@ -17,6 +17,7 @@ from hiss.firmware_export.schedule import Plan, plan_of
 from hiss.firmware_export.stages import EMITTERS, function_names, indented, stage_functions, zeroed
 from hiss.firmware_export.tables import Tables, float_text
 from hiss.program import Program
+from hiss.program.exact import refuse_float64_only
 
 __all__ = ["EMITTERS", "OPS_VERSION", "Model", "header_text", "source_text"]
 
@@ -43,6 +44,7 @@ class Model:
 
     def __post_init__(self) -> None:
         check_model_name(self.name)
+        refuse_float64_only(self.program, "C")
         self.plan = plan_of(self.program)
         self.numbers = numbers_of(self.plan.view)
         self.layout = lay_out(self.plan, self.numbers)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from hiss.errors import ExportError
 from hiss.program import Program, interpreter
+from hiss.program.exact import refuse_float64_only
 from hiss.program.storage import read
 
 FORMAT = 1
@@ -160,6 +161,7 @@ def step_model(program: Program, target: str, name: str = "model", weights: str 
             f"a spread program evens out its work for a microcontroller and answers a chunk later; {target} would only "
             "answer later: export the program that is not spread (program.plain)"
         )
+    refuse_float64_only(program, target)
     module, function = TARGETS[target].split(":")
     made: StepModel = getattr(importlib.import_module(module), function)(program, name, weights)
     return made

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from hiss.errors import FoldError
-from hiss.models import FlatModel, HierarchicalModel, LSTMLayer, MambaBlock, S4DBlock, Stack
+from hiss.models import FlatModel, HierarchicalModel, LSTMLayer, MambaBlock, SSMBlock, Stack
 from hiss.program import Program
 from hiss.program import ops as o
 
@@ -52,7 +52,7 @@ def _stack(name: str, stack: Stack, program: Program, bits: Mapping[str, int]) -
 def _rows(block: nn.Module) -> dict[str, list[tuple[str, int]]]:
     """Parameter of a block -> the values that its rows make, and how many of them."""
     match block:
-        case S4DBlock():
+        case SSMBlock():
             width = block.mix.in_features
             return {"mix.weight": [("mix", width), ("gate", width)], "ssm.taps": [("ssm", width)]}
         case MambaBlock():

@@ -13,17 +13,17 @@ GATES = {"in": "sigmoid", "forget": "sigmoid", "new": "tanh", "out_gate": "sigmo
 """In the order of the rows."""
 
 
-def lstm_layers(b: Builder, name: str, stack: LSTMStack, h: str, restart: bool) -> str:
+def lstm_layers(b: Builder, name: str, stack: LSTMStack, h: str, chunk: int | None) -> str:
     """All layers."""
     for i, layer in enumerate(stack.layers):
         assert isinstance(layer, LSTMLayer)
-        h = lstm_layer(b, f"{name}.{i}", layer, h, restart)
+        h = lstm_layer(b, f"{name}.{i}", layer, h, chunk)
     return h
 
 
-def lstm_layer(b: Builder, name: str, layer: LSTMLayer, x: str, restart: bool) -> str:
+def lstm_layer(b: Builder, name: str, layer: LSTMLayer, x: str, chunk: int | None) -> str:
     """h = o tanh(c),   c = f c_before + i g."""
-    width = layer.w_h.in_features
+    width, restart = layer.w_h.in_features, chunk is not None
     age, channels = np.ones(width, np.int64), np.arange(width)
     h_before = b.add(o.Delay(f"{name}.h_before", f"{name}.h", age, channels, "zero", restart))
     c_before = b.add(o.Delay(f"{name}.c_before", f"{name}.c", age, channels, "zero", restart))

@@ -10,17 +10,17 @@ from hiss.models import MambaBlock, MambaStack
 from hiss.program import ops as o
 
 
-def mamba_blocks(b: Builder, name: str, stack: MambaStack, h: str, restart: bool) -> str:
+def mamba_blocks(b: Builder, name: str, stack: MambaStack, h: str, chunk: int | None) -> str:
     """All blocks and the last norm."""
     for i, block in enumerate(stack.layers):
         assert isinstance(block, MambaBlock)
-        h = mamba_block(b, f"{name}.{i}", block, h, restart)
+        h = mamba_block(b, f"{name}.{i}", block, h, chunk)
     return layer_norm(b, f"{name}.norm", stack.norm, h)
 
 
-def mamba_block(b: Builder, name: str, block: MambaBlock, x: str, restart: bool) -> str:
+def mamba_block(b: Builder, name: str, block: MambaBlock, x: str, chunk: int | None) -> str:
     """x + W_out (selective(silu(conv(v))) silu(z)),   (v, z) = W_in norm(x)."""
-    inner = len(block.d)
+    inner, restart = len(block.d), chunk is not None
     normed = layer_norm(b, f"{name}.norm", block.norm, x)
     w_in, w_x = array(block.w_in.weight), array(block.w_x.weight)
     v = _mapped(b, f"{name}.v", w_in[:inner], normed)

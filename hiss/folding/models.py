@@ -19,7 +19,7 @@ from hiss.filters import Lowpass
 from hiss.folding import layers
 from hiss.folding.arnet import arnet_stages, read_taps
 from hiss.folding.expressions import Builder, Expression, stacked, value
-from hiss.folding.stacks import fold_stack
+from hiss.folding.stacks import fold_stack, why_float64
 from hiss.models import ARNetModel, FlatModel, HierarchicalModel, ResidualModel
 from hiss.program import Port, Program, Stage, passes
 from hiss.program import ops as o
@@ -81,7 +81,8 @@ def fold_model(
         for c, lo, hi in zip(channels, scaling.lo.tolist(), scaling.hi.tolist(), strict=True)
     )
     outputs = tuple(Port(t.name, t.unit) for t in targets)
-    program = Program(inputs, outputs, rate_hz, stages, provenance or {})
+    exact = why_float64(getattr(module, "spec", None))
+    program = Program(inputs, outputs, rate_hz, stages, provenance or {}, only_float64=exact)
     return passes.optimized(program) if optimize else program
 
 
@@ -134,7 +135,7 @@ def _model(module: nn.Module, front: Front) -> tuple[Stage, ...]:
         scaled, count = front.lag_scale, front.scaling.n_channels
         return arnet_stages(front.builder, module, scaled, count, lambda y: _denormalized(front, y))
     if isinstance(module, FlatModel):
-        y = fold_stack(front.builder, "net", module.net, front.inputs, restart=False)
+        y = fold_stack(front.builder, "net", module.net, front.inputs, None)
         return (_one_stage(front, module.period, _denormalized(front, y), base),)
     if isinstance(module, HierarchicalModel):
         return _hierarchical(front, module, base)
@@ -153,10 +154,10 @@ def _one_stage(front: Front, period: int, y: Expression, base: ARNetModel | None
 
 
 def _hierarchical(front: Front, module: HierarchicalModel, base: ARNetModel | None) -> tuple[Stage, ...]:
-    low = fold_stack(front.builder, "low", module.low, front.inputs, restart=True)
+    low = fold_stack(front.builder, "low", module.low, front.inputs, module.period)
     hands = [front.builder.affine("low.out", low)]
     high = Builder()
-    top = fold_stack(high, "high", module.high, value(hands[0], module.high.d_model), restart=False)
+    top = fold_stack(high, "high", module.high, value(hands[0], module.high.d_model), None)
     out = high.affine("y" if base is None else "correction", _denormalized(front, layers.linear(module.head, top)))
     if base is not None:
         hands.append(front.builder.affine("base", _base(front, base)))

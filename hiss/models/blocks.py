@@ -1,20 +1,23 @@
-"""The residual block of HiSS (norm, SSM, GELU, mix with GLU) and a stack of them.
+"""The residual block of HiSS (norm, recurrence, GELU, mix with GLU), a stack of them, and S4D as such a stack.
 
 Inside a stack the channels come first: (H, B, T) for whole sequences, (H, k, n) for n chunks of k steps. So norms,
 mixes and convolutions all run on contiguous rows, without a copy between them; forward has (B, T, channels).
 
     x <- x + drop(GLU(W drop(GELU(SSM(LayerNorm(x)))) + b))     GLU: first half times sigmoid(second half)
+
+S4 has a third dropout, right behind SSM.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hiss.models.kernel import LongConv
 from hiss.models.s4d import DISCRETIZATIONS, INITS, S4DKernel
 from hiss.models.stack import Stack, StackSpec, linear_rows
 
@@ -44,9 +47,20 @@ class S4D(StackSpec):
             raise ValueError(f"discretization is {self.discretization!r}; known: {', '.join(DISCRETIZATIONS)}")
         self.check_steps()
 
-    def build(self, n_in: int | None = None, n_out: int | None = None) -> S4DStack:
+    def build(self, n_in: int | None = None, n_out: int | None = None) -> SSMStack:
         """The module; None leaves the embed or the decode away."""
-        return S4DStack(self, n_in, n_out)
+        return SSMStack(self, n_in, n_out)
+
+    def kernel(self) -> LongConv:
+        """The recurrence of one block."""
+        return S4DKernel(
+            self.d_model,
+            self.d_state // 2,
+            init=self.init,
+            discretization=self.discretization,
+            dt_min=self.dt_min,
+            dt_max=self.dt_max,
+        )
 
     @property
     def least_weights(self) -> int:
@@ -54,22 +68,31 @@ class S4D(StackSpec):
         return self.n_layers * (2 * self.d_model**2 + 2 * self.d_model * self.d_state)
 
 
-class S4DBlock(nn.Module):
-    """One layer: prenorm, S4D, GELU, mix with GLU, residual."""
+class SSMSpec(Protocol):
+    """What a block asks of its spec."""
 
-    def __init__(self, spec: S4D):
+    @property
+    def d_model(self) -> int:
+        """Channels."""
+
+    @property
+    def dropout(self) -> float:
+        """Share of elements that is left out in training."""
+
+    def kernel(self) -> LongConv:
+        """A recurrence of its own for each block."""
+
+
+class SSMBlock(nn.Module):
+    """One layer: prenorm, recurrence, GELU, mix with GLU, residual."""
+
+    def __init__(self, spec: SSMSpec):
         super().__init__()
         self.norm = nn.LayerNorm(spec.d_model)
-        self.ssm = S4DKernel(
-            spec.d_model,
-            spec.d_state // 2,
-            init=spec.init,
-            discretization=spec.discretization,
-            dt_min=spec.dt_min,
-            dt_max=spec.dt_max,
-        )
+        self.ssm = spec.kernel()
         self.mix = nn.Linear(spec.d_model, 2 * spec.d_model)
         self.dropout = spec.dropout
+        self.drops_response = not isinstance(spec, S4D)
 
     def sequence(self, x: Tensor, read: slice = slice(None)) -> Tensor:
         """x (H, B, T) -> (H, B, T) or, with `read`, only those steps of it."""
@@ -84,17 +107,19 @@ class S4DBlock(nn.Module):
         return self._mixed(x[:, -1:], self.ssm.chunk_end(_normed(self.norm, x)))
 
     def _mixed(self, x: Tensor, y: Tensor) -> Tensor:
+        if self.drops_response:
+            y = F.dropout(y, self.dropout, self.training)
         y = F.dropout(F.gelu(y), self.dropout, self.training)
         y = F.glu(linear_rows(self.mix, y), 0)
         return x + F.dropout(y, self.dropout, self.training)
 
 
-class S4DStack(Stack):
+class SSMStack(Stack):
     """embed, blocks, decode."""
 
-    def assemble(self, spec: S4D) -> None:
+    def assemble(self, spec: Any) -> None:
         """One block a layer."""
-        self.layers = nn.ModuleList(S4DBlock(spec) for _ in range(spec.n_layers))
+        self.layers = nn.ModuleList(SSMBlock(spec) for _ in range(spec.n_layers))
 
     def between(self, h: Tensor, read: slice) -> Tensor:
         """(d_model, B, T) -> (d_model, B, R)."""
@@ -110,8 +135,8 @@ class S4DStack(Stack):
             h = block.chunk(h)
         return last.chunk_end(h)[:, 0]
 
-    def _blocks(self) -> list[S4DBlock]:
-        return [cast(S4DBlock, block) for block in self.layers]
+    def _blocks(self) -> list[SSMBlock]:
+        return [cast(SSMBlock, block) for block in self.layers]
 
 
 class _RowNorm(torch.autograd.Function):

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hiss.models.kernel import LongConv
+
 INITS = ("lin", "inv", "legs")
 DISCRETIZATIONS = ("zoh", "bilinear")
 
@@ -30,22 +32,23 @@ def initial_modes(init: str, n_modes: int) -> tuple[Tensor, Tensor]:
     elif init == "inv":
         imag = order / math.pi * (order / (2 * n + 1) - 1)
     elif init == "legs":
-        return _legs(order)
+        a, b, _ = legs(order)
+        return a, torch.complex(b.real, b.imag.clamp(-2, 2))  # as the reference clips it
     else:
         raise ValueError(f"init is {init!r}; known: {', '.join(INITS)}")
     return torch.complex(torch.full_like(n, -0.5), imag), torch.ones(n_modes, dtype=torch.complex128)
 
 
-def _legs(order: int) -> tuple[Tensor, Tensor]:
-    """Eigenvalues of the normal part of HiPPO-LegS; B in their basis, Im B clipped at 2 as the reference does."""
+def legs(order: int) -> tuple[Tensor, Tensor, Tensor]:
+    """HiPPO-LegS as V (diag(a) - p p*) V*, one of each conjugate pair: a, and b and p in that basis, (order / 2,)."""
     q = np.sqrt(2.0 * np.arange(order) + 1)
     skew = -0.5 * np.tril(np.outer(q, q), -1)
     skew = skew - skew.T
     frequency, vectors = np.linalg.eigh(-1j * skew)  # ascending: the last half are the positive ones
     half = slice(order // 2, None)
-    b = (vectors.conj().T @ q)[half]
-    a = -0.5 + 1j * frequency[half]
-    return torch.from_numpy(a), torch.from_numpy(b.real + 1j * np.clip(b.imag, -2.0, 2.0))
+    basis = vectors.conj().T[half]
+    b, p = basis @ q, basis @ (q * math.sqrt(0.5))
+    return torch.from_numpy(-0.5 + 1j * frequency[half]), torch.from_numpy(b), torch.from_numpy(p)
 
 
 def discretize_zoh(a: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,10 +63,8 @@ def discretize_bilinear(a: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
     return (1 + dt * a / 2) / denominator, dt / denominator
 
 
-class S4DKernel(nn.Module):
+class S4DKernel(LongConv):
     """The linear part of an S4D layer: per channel one diagonal recurrence and a direct path."""
-
-    shifts: Tensor
 
     def __init__(
         self,
@@ -86,7 +87,6 @@ class S4DKernel(nn.Module):
         self.a_imag = nn.Parameter(a.imag.float().repeat(d_model, 1))
         self.c = nn.Parameter(torch.view_as_real(c * b).float())
         self.d = nn.Parameter(torch.randn(d_model))
-        self.rounding: nn.Module = nn.Identity()  # of the taps: training for integers puts its grid here
 
     def _modes(self) -> tuple[Tensor, Tensor]:
         """A (H, M) complex and dt (H, 1)."""
@@ -98,8 +98,8 @@ class S4DKernel(nn.Module):
         a_bar, b_bar = discretize_zoh(a, dt) if self.discretization == "zoh" else discretize_bilinear(a, dt)
         return a_bar, 2 * torch.view_as_complex(self.c) * b_bar
 
-    def taps(self, length: int) -> Tensor:
-        """The impulse response (H, length), present sample first, D in tap 0."""
+    def response(self, length: int) -> Tensor:
+        """(H, length) Re(sum C_star A_bar^l)."""
         a_bar, c_star = self.discrete()
         inner = max(1, min(length, round(math.sqrt(length))))
         outer = -(-length // inner)
@@ -108,26 +108,7 @@ class S4DKernel(nn.Module):
         coarse = c_star[..., None] * _powers(fine[..., -1] * a_bar, outer)  # (H, M, outer)
         left = torch.cat((coarse.real, -coarse.imag), 1).transpose(1, 2)  # (H, outer, 2M)
         right = torch.cat((fine.real, fine.imag), 1)  # (H, 2M, inner)
-        taps = torch.bmm(left, right).flatten(1)[:, :length]
-        rounded: Tensor = self.rounding(torch.cat(((taps[:, 0] + self.d)[:, None], taps[:, 1:]), 1))
-        return rounded
-
-    def sequence(self, u: Tensor) -> Tensor:
-        """Causal convolution over long sequences by FFT: u (H, B, T) -> y (H, B, T)."""
-        steps = u.shape[-1]
-        n = fast_length(2 * steps - 1)
-        spectrum = torch.fft.rfft(u, n) * torch.fft.rfft(self.taps(steps), n)[:, None]
-        return torch.fft.irfft(spectrum, n)[..., :steps]
-
-    def chunk(self, u: Tensor) -> Tensor:
-        """The same within short chunks, as one Toeplitz product: u (H, k, n) -> y (H, k, n), each chunk from zero."""
-        steps = u.shape[1]
-        toeplitz = (self.taps(steps) @ shift_basis(steps, u)).view(-1, steps, steps)
-        return torch.bmm(toeplitz, u)
-
-    def chunk_end(self, u: Tensor) -> Tensor:
-        """Only the last step of each chunk: u (H, k, n) -> y (H, 1, n)."""
-        return torch.bmm(self.taps(u.shape[1]).flip(1)[:, None], u)
+        return torch.bmm(left, right).flatten(1)[:, :length]
 
 
 def _powers(a: Tensor, count: int) -> Tensor:
@@ -136,15 +117,3 @@ def _powers(a: Tensor, count: int) -> Tensor:
         return torch.ones_like(a)[..., None]
     ones = torch.ones_like(a)[..., None]
     return torch.cat((ones, torch.cumprod(a[..., None].expand(*a.shape, count - 1), -1)), -1)
-
-
-def shift_basis(steps: int, like: Tensor) -> Tensor:
-    """(steps, steps * steps): row l is the matrix with ones where (row - column) = l."""
-    rows = torch.arange(steps, device=like.device)
-    lag = rows[:, None] - rows[None, :]
-    return (lag[None] == rows[:, None, None]).to(like.dtype).flatten(1)
-
-
-def fast_length(n: int) -> int:
-    """The smallest 2^a 3^b 5^c, b and c at most 1, that is at least n."""
-    return min(m << max(0, (-(-n // m) - 1).bit_length()) for m in (1, 3, 5, 15))

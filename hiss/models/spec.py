@@ -15,10 +15,12 @@ from hiss.models.hierarchical import Hierarchical
 from hiss.models.lstm import LSTM
 from hiss.models.mamba import Mamba
 from hiss.models.residual import Residual
+from hiss.models.s4 import S4
 from hiss.models.stack import StackSpec
+from hiss.models.transformer import Transformer
 
 Spec = Hierarchical | Flat | ARNet | Residual
-FAMILIES: dict[str, type[StackSpec]] = {kind.__name__: kind for kind in (S4D, Mamba, LSTM)}
+FAMILIES: dict[str, type[StackSpec]] = {kind.__name__: kind for kind in (S4D, S4, Mamba, LSTM, Transformer)}
 """What may stand flat, as low and as high level."""
 KINDS: dict[str, Any] = {**FAMILIES, **{kind.__name__: kind for kind in (Flat, Hierarchical, ARNet, Residual)}}
 

@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike
 
 from hiss.program import ops as o
 from hiss.program import schedule
+from hiss.program.exact import refuse_float64_only
 from hiss.program.program import Program, Stage
 from hiss.program.schedule import Array, State, Values, fresh, input_op, named, primed, pushed, state_of, tared
 
@@ -25,8 +26,13 @@ __all__ = ["Array", "State", "Values", "cast", "init_state", "input_op", "named"
 
 
 def cast(program: Program, dtype: DTypeLike) -> Program:
-    """The program with its constants in the arithmetic of `dtype` (float32 or float64), without number formats."""
+    """The program with its constants in the arithmetic of `dtype` (float32 or float64), without number formats.
+
+    Raises ProgramError for float32 where the program needs float64.
+    """
     real = np.dtype(dtype)
+    if real != np.float64:
+        refuse_float64_only(program, str(real))
     modes = np.result_type(real, np.complex64)
 
     def converted(value: Any) -> Any:

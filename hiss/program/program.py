@@ -58,6 +58,7 @@ class Program:
 
     formats: the number formats of an integer program (formats.py); None for floating point.
     slots: of a spread program, the slot of every op that waits for the next chunk (tail.py); None for one that is not.
+    only_float64: why float32 and integers are too coarse for it (exact.py); "" where they are not.
 
     Made programs are valid: constructing one that is not raises ProgramError.
     """
@@ -69,6 +70,7 @@ class Program:
     provenance: dict[str, Any] = field(default_factory=dict)
     formats: Formats | None = None
     slots: Mapping[str, int] | None = None
+    only_float64: str = ""
 
     def __post_init__(self) -> None:
         validate(self)
@@ -120,17 +122,22 @@ class Program:
             for op in stage.last:
                 yield i, "last", op
 
-    def predict(self, x: NDArray[Any], dtype: DTypeLike = np.float32) -> NDArray[Any]:
+    @property
+    def dtype(self) -> type[np.floating[Any]]:
+        """What it is deployed in where it is in floating point: float32, but for programs that need float64."""
+        return np.float64 if self.only_float64 else np.float32
+
+    def predict(self, x: NDArray[Any], dtype: DTypeLike = None) -> NDArray[Any]:
         """Estimates of whole recordings from fresh state.
 
-        x: (..., T, C) raw samples at rate_hz; returns (..., estimates, D): the numbers that a Stepper gives. An
-        integer program is run in integers, whatever `dtype` says.
+        x: (..., T, C) raw samples at rate_hz; returns (..., estimates, D): the numbers that a Stepper gives, in the
+        program's own `dtype` unless another is named. An integer program is run in integers, whatever `dtype` says.
         """
         from hiss.program import integer, interpreter, sequence
 
         if self.formats is not None:
             return integer.predict(self, x)
-        return sequence.predict(interpreter.cast(self, dtype), x)
+        return sequence.predict(interpreter.cast(self, dtype or self.dtype), x)
 
     def save(self, path: str | Path) -> None:
         """Write a `.hiss` file, wholly or not at all. Raises HissError."""

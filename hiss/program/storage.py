@@ -105,6 +105,8 @@ def pack(program: Program) -> bytes:
         header["formats"] = formats.to_json(program.formats)
     if program.slots is not None:
         header["slots"] = dict(program.slots)
+    if program.only_float64:
+        header["only_float64"] = program.only_float64
     return pack_tensors("program", header, tensors)
 
 
@@ -126,7 +128,8 @@ def unpack(data: bytes, name: str = "program") -> Program:
         inputs, outputs = (tuple(_port_from_json(port) for port in header[key]) for key in ("inputs", "outputs"))
         held = formats.from_json(header["formats"]) if "formats" in header else None
         slots = dict(header["slots"]) if "slots" in header else None
-        return Program(inputs, outputs, float(header["rate_hz"]), stages, header["provenance"], held, slots)
+        exact = str(header.get("only_float64", ""))
+        return Program(inputs, outputs, float(header["rate_hz"]), stages, header["provenance"], held, slots, exact)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ProgramError(f"{name}: its header does not describe a program ({error!r})") from error
 

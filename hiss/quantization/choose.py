@@ -14,6 +14,7 @@ from hiss.errors import ProgramError
 from hiss.program import Program, Stage, bounds
 from hiss.program import ops as o
 from hiss.program.constants import constants, poles
+from hiss.program.exact import refuse_float64_only
 from hiss.program.loops import fed_back
 from hiss.quantization.auto import within_budget
 from hiss.quantization.calibration import Observed, Progress, observe, prepared, value_formats
@@ -80,6 +81,7 @@ def _settled(
         raise ValueError(f"states {states!r}; known: {', '.join(STATES)}")
     if program.formats is not None:
         raise ProgramError("the program has number formats already; quantize the floating point program")
+    refuse_float64_only(program, "an integer format")
     return weight_bits(program, weights), observe(program, samples, progress)
 
 
