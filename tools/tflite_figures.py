@@ -1,10 +1,11 @@
-"""What TensorFlow Lite's int8 x int16 form costs on real recordings: train, fold, quantize, export and score.
+"""What the forms of TensorFlow Lite and ONNX cost on real recordings: train, fold, quantize, export and score.
 
     python tools/tflite_figures.py eflesh_normal eflesh_normal_force.h5 --out figures
     python tools/tflite_figures.py broad_velocity broad_95hz.h5 --out figures
 
 The model is the one that `hiss train` makes by default; a run that stands in OUT already is not trained again. RMSE on
-the test recordings: the float interpreter, the integers of generated C, and .tflite files as the runtime computes them.
+the test recordings: the float interpreter, the integers of generated C, and .tflite and .onnx files as
+their runtimes compute them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ import numpy as np
 from quantization_figures import SETTINGS, hiss, trained
 
 from hiss import scoring
+from hiss.engines.onnx_engine import OnnxStepper
+from hiss.engines.step_stepper import StagedStepper
 from hiss.engines.tflite_engine import TfliteStepper, runtime
+from hiss.firmware_export.step_model import step_model
 from hiss.program import Program, integer_sequence, load_program
 from hiss.recording import Recording, choose_targets, read_recordings, split
 
@@ -40,8 +44,11 @@ def main() -> None:
     arithmetics = {
         "float32 interpreter": scoring.estimator(real),
         "integers of C": lambda x: integer_sequence.predict(whole, x),
-        "tflite float32": by_steps(real),
-        "tflite int8 x int16": by_steps(whole),
+        "tflite float32": by_steps(TfliteStepper(real)),
+        "tflite int8 x int16": by_steps(TfliteStepper(whole)),
+        "onnx float32": by_steps(OnnxStepper(real)),
+        "onnx int8 weights": by_steps(OnnxStepper(real, step_model(real, "onnx", weights="int8"))),
+        "onnx of the integers": by_steps(OnnxStepper(whole, step_model(whole, "onnx"))),
     }
     for said, estimate in arithmetics.items():
         found = errors(estimate, real, tests)
@@ -62,9 +69,8 @@ def errors(estimate: scoring.Estimator, program: Program, recordings: list[Recor
     return scoring.score_whole(estimate, scoring.ready(program, recordings), program.period).rmse()
 
 
-def by_steps(program: Program) -> scoring.Estimator:
+def by_steps(stepper: StagedStepper) -> scoring.Estimator:
     """Exported files over samples that are tared already."""
-    stepper = TfliteStepper(program)
 
     def estimate(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         made = []
