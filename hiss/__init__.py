@@ -21,6 +21,7 @@ _HOMES = {
     "hiss.program": "Program Port Stage load_program",
     "hiss.firmware_export": "export_c",
     "hiss.engines": "Stepper",
+    "hiss.engines.step_export": "export_steps",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
@@ -29,6 +30,7 @@ __all__ = ["__version__", *sorted(_HOME_OF)]  # noqa: PLE0604
 if TYPE_CHECKING:
     from hiss.dataset import Scaling as Scaling
     from hiss.engines import Stepper as Stepper
+    from hiss.engines.step_export import export_steps as export_steps
     from hiss.errors import ExportError as ExportError
     from hiss.errors import FoldError as FoldError
     from hiss.errors import HissError as HissError

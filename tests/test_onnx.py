@@ -13,6 +13,7 @@ from core_families import FAMILIES, integer_program
 from programs import random_program, random_samples
 from step_models import PLAIN, interpreted, long_run
 
+import hiss
 from hiss.cli.main import command
 from hiss.engines import Stepper, open_stepper
 from hiss.engines.onnx_engine import OnnxStepper, forms
@@ -238,15 +239,21 @@ def test_inputs_and_outputs_are_called_what_the_manifest_says(family):
         assert names(file) == (["x", *(f"{n}_in" for n in held)], ["y", "made", *(f"{n}_out" for n in held)])
 
 
-def test_the_check_sees_another_program_in_the_files():
+def test_the_check_sees_another_program_in_the_files(tmp_path, monkeypatch):
     program = FAMILIES["arnet"].make()
     (stage,) = program.stages
     last = tuple(dataclasses.replace(op, bias=op.bias * 1.001) if hasattr(op, "bias") else op for op in stage.last)
     other = dataclasses.replace(program, stages=(dataclasses.replace(stage, last=last),))
     made = step_model(program, "onnx")
     assert not check(made).wrong
-    spoiled = check(dataclasses.replace(made, files=step_model(other, "onnx").files))
-    assert spoiled.wrong == ("stages", "single", "sequence")
+    spoiled = dataclasses.replace(made, files=step_model(other, "onnx").files)
+    assert check(spoiled).wrong == ("stages", "single", "sequence")
+    monkeypatch.setattr("hiss.engines.step_export.step_model", lambda *_: spoiled)
+    with pytest.raises(ExportError, match="nothing was written"):
+        hiss.export_steps(program, tmp_path / "edge", "onnx")
+    assert not (tmp_path / "edge").exists()
+    hiss.export_steps(program, tmp_path / "edge", "onnx", check=False)
+    assert "not checked" in (tmp_path / "edge" / "check.json").read_text()
 
 
 def test_wrong_use_is_said(tmp_path):
@@ -263,6 +270,8 @@ def test_wrong_use_is_said(tmp_path):
         stepper.state = state | {"tare.mean": np.zeros(99, np.float32)}
     with pytest.raises(ProgramError, match="numpy and c run it to the bit"):
         open_stepper(integer_program("random 1"), "onnx")
+    with pytest.raises(ExportError, match="export again"):
+        OnnxStepper(random_program(2), made)
     with pytest.raises(ExportError, match="spread program"):
         step_model(passes.spread(FAMILIES["every position"].make()), "onnx")
     with pytest.raises(ValueError, match="no target 'coreml'"):
@@ -275,8 +284,7 @@ def test_wrong_use_is_said(tmp_path):
 
 def test_what_was_exported_runs_again_unless_it_is_stale_or_changed(tmp_path):
     program, other = random_program(1), random_program(2)
-    for name, data in step_model(program, "onnx").all_files.items():
-        (tmp_path / name).write_bytes(data)
+    hiss.export_steps(program, tmp_path, "onnx")
     manifest = tmp_path / "model.json"
     x = random_samples(program, 40)
     again, expected = OnnxStepper(program, load_step_model(manifest, program)), OnnxStepper(program)

@@ -48,11 +48,7 @@ def test_the_python_of_the_readme_runs(folder, monkeypatch, capsys):
 def check_loop(loop, program, samples, capsys):
     """The loop over an exported ONNX file prints the estimates of the program."""
     pytest.importorskip("onnxruntime")
-    from hiss.firmware_export.step_model import step_model
-
-    Path("edge").mkdir()
-    for name, data in step_model(program, "onnx", "force").all_files.items():
-        Path("edge", name).write_bytes(data)
+    hiss.export_steps(program, "edge/", "onnx", name="force")
     exec(compile(loop, "README.md", "exec"), {"samples": samples})
     printed = [float(line.strip("[]")) for line in capsys.readouterr().out.splitlines()]
     np.testing.assert_allclose(printed, program.predict(samples)[:, 0], rtol=0, atol=1e-4)

@@ -99,10 +99,10 @@ def command(
     """
     _check_place(out)
     if to != "c":
-        from hiss.cli.export_steps import export_steps, refuse_others
+        from hiss.cli.export_steps import export_model, refuse_others
 
         refuse_others(context, to)
-        return export_steps(model, to, out, name, weights, check, as_json)
+        return export_model(model, to, out, name, weights, check, as_json)
     if weights != "float32":
         raise click.UsageError("--weights is about step models; weights of C are chosen by: hiss quantize --weights")
     from hiss.cli.bill import check_cores, measured_bill

@@ -10,8 +10,7 @@ import click
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
-    from hiss.engines.step_check import Check
-    from hiss.firmware_export.step_model import StepModel
+    from hiss.engines.step_export import StepExport
 
 OPTIONS = {"model", "to", "out", "name", "weights", "check", "as_json"}
 """Those of hiss export that step models have; the others are about C."""
@@ -26,53 +25,30 @@ def refuse_others(context: click.Context, target: str) -> None:
             raise click.UsageError(f"{parameter.opts[0]} is about C; --to {target} does not have it")
 
 
-def export_steps(
+def export_model(
     model: Path, target: str, out: Path, name: str, weights: str, check: bool | None, as_json: bool
 ) -> None:
-    """Make the files, check them, write them and check.json. Raises HissError; SystemExit(7) where the check fails."""
+    """Make the files, check them, write them and check.json. Raises HissError, also where the check fails."""
     from hiss.cli.stream import open_model, usage
-    from hiss.files import write_together
-    from hiss.firmware_export.step_model import step_model
+    from hiss.engines.step_export import export_steps
 
-    made = usage(step_model, open_model(model), target, name, weights)
-    found = _checked(made, check)
-    if found is not None and found.wrong:
-        click.echo(f"{found.text()}\nerror: {', '.join(found.wrong)} differs, so nothing was written", err=True)
-        raise SystemExit(7)
-    files = dict(made.all_files)
-    if found is not None:
-        files["check.json"] = (json.dumps(found.to_json(), indent=2) + "\n").encode()
-    write_together({out / file: data for file, data in files.items()})
-    paths = {out / file: len(data) for file, data in files.items()}
-    click.echo(json.dumps(_facts(made, paths, found), indent=2) if as_json else _report(made, paths, found))
+    made = usage(export_steps, open_model(model), out, target, name, weights=weights, check=check)
+    if made.check is None and check is None:
+        click.echo(f"not checked: {made.unchecked}", err=True)
+    click.echo(json.dumps(_facts(made), indent=2) if as_json else _report(made))
 
 
-def _checked(made: StepModel, check: bool | None) -> Check | None:
-    from hiss.engines.step_check import check as run_check
-    from hiss.errors import MissingExtraError
-
-    if check is False:
-        return None
-    try:
-        return run_check(made)
-    except MissingExtraError as error:
-        if check:
-            raise
-        click.echo(f"not checked: {error}", err=True)
-        return None
-
-
-def _facts(made: StepModel, paths: dict[Path, int], found: Check | None) -> dict[str, Any]:
+def _facts(made: StepExport) -> dict[str, Any]:
     return {
-        "target": made.target,
-        "program": made.program.digest,
-        "files": {str(path): size for path, size in paths.items()},
-        "notes": list(made.notes),
-        "check": None if found is None else found.to_json(),
+        "target": made.model.target,
+        "program": made.model.program.digest,
+        "files": {str(path): size for path, size in made.files.items()},
+        "notes": list(made.model.notes),
+        "check": None if made.check is None else made.check.to_json(),
     }
 
 
-def _report(made: StepModel, paths: dict[Path, int], found: Check | None) -> str:
-    lines = [f"{path} ({size:,} bytes)" for path, size in paths.items()]
-    lines += ["", *made.notes] if made.notes else []
-    return "\n".join([*lines, "", found.text()] if found is not None else lines)
+def _report(made: StepExport) -> str:
+    lines = [f"{path} ({size:,} bytes)" for path, size in made.files.items()]
+    lines += ["", *made.model.notes] if made.model.notes else []
+    return "\n".join(lines if made.check is None else [*lines, "", made.check.text()])

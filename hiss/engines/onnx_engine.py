@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hiss.engines.step_check import BySteps
 from hiss.engines.step_stepper import Array, FloatStates, StagedStepper
 from hiss.errors import ExportError, MissingExtraError, ProgramError
-from hiss.firmware_export.step_model import StepModel, StepStage, StepState, step_model
+from hiss.firmware_export.step_model import StepModel, StepStage, StepState, given_or_made
 from hiss.program import Program
 from hiss.program.schedule import State
 
@@ -28,7 +28,7 @@ class OnnxStepper(StagedStepper):
                 "an integer program, but ONNX computes in floating point and would give other numbers; the engines "
                 "numpy and c run it to the bit"
             )
-        self.model = exported or step_model(program, "onnx")
+        self.model = given_or_made(program, "onnx", exported)
         super().__init__(program, _Runner(self.model))
 
 

@@ -11,7 +11,7 @@ from hiss.engines.step_check import BySteps
 from hiss.engines.step_stepper import StagedStepper
 from hiss.engines.tflite_runtime import Runtime, find_runtime
 from hiss.errors import ExportError
-from hiss.firmware_export.step_model import StepModel, StepStage, step_model, tensor_names
+from hiss.firmware_export.step_model import StepModel, StepStage, given_or_made, tensor_names
 from hiss.firmware_export.tflite.stage import STEP
 from hiss.program import Program
 from hiss.program.schedule import State
@@ -35,7 +35,7 @@ class TfliteStepper(StagedStepper):
         form: a file per stage, or the single file;  runtime: a package, by default the first that works.
         Raises ExportError, MissingExtraError, HissError where a runtime is there and does not work.
         """
-        self.model = exported or step_model(program, "tflite")
+        self.model = given_or_made(program, "tflite", exported)
         super().__init__(program, _Runner(self.model, form, find_runtime(runtime)))
 
 

@@ -167,6 +167,16 @@ def step_model(program: Program, target: str, name: str = "model", weights: str 
     return made
 
 
+def given_or_made(program: Program, target: str, exported: StepModel | None) -> StepModel:
+    """What an engine runs: `exported`, or what step_model makes. Raises ExportError where it is of another program."""
+    if exported is None:
+        return step_model(program, target)
+    if exported.target != target or exported.program.digest != program.digest:
+        found = f"{exported.target} of program {exported.program.digest[:12]}"
+        raise ExportError(f"a step model for {found}; expected {target} of {program.digest[:12]}: export again")
+    return exported
+
+
 # ---- states in a graph -----------------------------------------------------------------------------------------------
 
 
