@@ -11,6 +11,7 @@ from core_families import FAMILIES
 from tflite_models import FORMS, estimates, exported, runtime, samples
 
 from hiss.engines.step_check import check
+from hiss.engines.tflite_engine import FORMS as FILES
 from hiss.engines.tflite_engine import TfliteStepper
 from hiss.engines.tflite_runtime import RUNTIMES
 from hiss.errors import ExportError
@@ -99,6 +100,15 @@ def test_files_run_as_a_user_would_run_them(package, whole):
             made.append(np.concatenate(values, 1)[0])
     # other float kernels round otherwise, which moves an int16 by a unit here and there
     np.testing.assert_allclose(np.array(made), expected, atol=(5e-3 if whole else 1e-5) * np.abs(expected).max())
+
+
+@FORMS
+@pytest.mark.parametrize("package", RUNTIMES)
+def test_the_single_file_is_the_files_of_the_stages_to_the_bit(package, whole):
+    program, model = exported("every position", whole)
+    x = samples(program, "", 100)
+    forms = (TfliteStepper(program, model, form=form, runtime=runtime(package).package) for form in FILES)
+    np.testing.assert_array_equal(*(estimates(stepper, x) for stepper in forms))
 
 
 # ---- int8 x int16 ----------------------------------------------------------------------------------------------------
@@ -245,6 +255,18 @@ def test_islands_are_listed_with_their_cost():
         assert any(line.startswith(f"{name}: float32 ({reason}") and "numbers a step" in line for line in model.notes)
     assert "conversions" in said
     assert "gate:" not in said  # a product has an int16 kernel
+
+
+@pytest.mark.parametrize(("pole", "kind"), [(0.9, "int16"), (0.98, "float32"), (0.9995 * np.exp(1j), "float32")])
+def test_a_state_too_coarse_in_int16_is_float32(pole, kind):
+    """It would not decay to 0, or, where it swings for long, not see its input."""
+    one = np.ones(1)
+    z = o.Input("z", 0 * one, np.zeros(1, np.int64), -one, one)
+    y = o.Diagonal("y", "z", np.full((1, 1), pole, complex), np.ones((1, 1), complex), 0 * one)
+    program = Program((Port("a"),), (Port("b"),), 10.0, (Stage(1, (z, y), (), ("y",)),))
+    whole, _ = quantized(program, [np.random.default_rng(0).uniform(-1, 1, (500, 1))])
+    (stage,) = step_model(whole, "tflite").stages
+    assert [state.dtype for state in stage.states] == [kind]
 
 
 def test_a_state_that_int16_would_not_see_decay_is_float32():

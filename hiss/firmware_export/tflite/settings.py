@@ -48,9 +48,11 @@ def settings_of(program: Program) -> Settings:
     formats = program.formats or {}
     every = [op for _, _, op in program.ops()]
     bits = {op.out: formats[op.out][SUMS[type(op)]].bits for op in every if type(op) in SUMS}
-    diagonals = [op for op in every if isinstance(op, o.Diagonal)]
-    slow = {op.out: said for op in diagonals if (said := _slow(op))}
-    return Settings(_scales(program), bits, {op.out: _reach(op, program) for op in diagonals}, slow)
+    steps = {op.out: stage.period for stage in program.stages for op in stage.ops}
+    diagonals = {op: _growth(op, steps[op.out]) for op in every if isinstance(op, o.Diagonal)}
+    slow = {op.out: said for op, growth in diagonals.items() if (said := _slow(op, growth))}
+    modes = {op.out: growth * _largest(op.input, program) for op, growth in diagonals.items()}
+    return Settings(_scales(program), bits, modes, slow)
 
 
 def island(op: o.Op, settings: Settings) -> str:
@@ -85,17 +87,23 @@ def _scales(program: Program) -> dict[str, float]:
     return scales
 
 
-def _reach(op: o.Diagonal, program: Program) -> Array:
-    """(H, N) what |h| becomes at most: of its parts, the sums of |Re a^k| and |Im a^k| times the largest input."""
+def _growth(op: o.Diagonal, period: int) -> Array:
+    """(H, N) how many times its largest input |h| becomes at most: its parts' sums of |Re a^k| and of |Im a^k|."""
+    return np.hypot(*np.moveaxis(bounds.l1_sums(op.a, period if op.restart else None), -1, 0))
+
+
+def _largest(name: str, program: Program) -> Array:
+    """(H, 1) the largest that a value can say."""
     formats = program.formats or {}
-    drive = bounds.FULL * np.exp2(-formats[op.input]["out"].frac_bits.astype(float))[:, None]
-    steps = next(stage.period for stage in program.stages if op in stage.ops) if op.restart else None
-    return drive * np.hypot(*np.moveaxis(bounds.l1_sums(op.a, steps), -1, 0))
+    return np.ldexp(float(bounds.FULL), -formats[name]["out"].frac_bits)[:, None]
 
 
-def _slow(op: o.Diagonal) -> str:
-    """Two rounded products are off by up to a unit: below a unit over |1 - a| a state stays where it is."""
-    if op.restart:
-        return ""
-    share = float((1 / np.maximum(np.abs(1 - op.a), 1e-12)).max()) / bounds.FULL
+def _slow(op: o.Diagonal, growth: Array) -> str:
+    """Why a state of int16 is too coarse, or "".
+
+    Two rounded products are off by up to a unit, so below a unit over |1 - a| a state stays where it is; and an input
+    below half a unit is nothing.
+    """
+    stays = 0.0 if op.restart else float((1 / np.maximum(np.abs(1 - op.a), 1e-12)).max())
+    share = max(stays, float(growth.max()) / 2) / bounds.FULL
     return f"a state of int16 would not see {share:.1%} of its range" if share > DEAD_ZONE else ""
