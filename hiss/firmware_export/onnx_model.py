@@ -23,7 +23,10 @@ def onnx_model(program: Program, name: str, weights: str) -> StepModel:
         files[file] = graph.model(file_metadata(program, f"stage {index}", kind))
         stages.append(told)
     said = "int8, float32 where they must be finer" if rows else "float32"
-    notes: tuple[str, ...] = (f"opset {OPSET}, IR version {IR_VERSION}; values float32, weights {said}",)
+    notes: tuple[str, ...] = (
+        f"opset {OPSET}, IR version {IR_VERSION}; values float32, weights {said}",
+        "shapes are without the batch, the first axis of all but counters and flags",
+    )
     if program.tare:
         notes += (
             f"stage 0 reads the mean of the first {program.tare} samples as `tare`; NAME.onnx measures it itself",

@@ -6,13 +6,12 @@ States lie as step_model.to_graph says.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from hiss.firmware_export.onnx_graph import Graph
 from hiss.program import ops as o
+from hiss.program.weights import AllRows
 
 Names = dict[str, str]
 """Value, or part of a state -> the tensor that holds it."""
@@ -34,7 +33,7 @@ def input_value(graph: Graph, op: o.Input, x: str, mean: str | None) -> str:
 # ---- ops without memory ----------------------------------------------------------------------------------------------
 
 
-def evaluate(graph: Graph, op: o.Op, values: Names, rows: dict[str, Any]) -> str:
+def evaluate(graph: Graph, op: o.Op, values: Names, rows: AllRows) -> str:
     """The value of an op without memory.   rows: of an Affine whose weights are int8, (integers, scale) per input."""
     match op:
         case o.Affine():
@@ -50,7 +49,7 @@ def evaluate(graph: Graph, op: o.Op, values: Names, rows: dict[str, Any]) -> str
     raise TypeError(f"{type(op).__name__} is not without memory")
 
 
-def _affine(graph: Graph, op: o.Affine, values: Names, rows: dict[str, Any]) -> str:
+def _affine(graph: Graph, op: o.Affine, values: Names, rows: AllRows) -> str:
     held = rows.get(op.out)
     if held is None:
         weights = graph.constant(np.concatenate(op.weights, axis=1))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hiss.firmware_export import onnx_ops as nodes
 from hiss.firmware_export.onnx_graph import BATCH, Graph
 from hiss.firmware_export.onnx_ops import Names
@@ -11,19 +9,19 @@ from hiss.firmware_export.onnx_steps import Result, Step, run
 from hiss.firmware_export.step_model import StepStage, stage_states, tensor_names
 from hiss.program import Program
 from hiss.program.interpreter import input_op
+from hiss.program.weights import AllRows
 
 SAMPLE, TARE, LAST = "x", "tare", "last"
 """Inputs of stage 0: the raw sample, and the mean that was measured; of every stage with a period: the flag."""
 
 
-def stage_graph(program: Program, index: int, file: str, rows: dict[str, Any]) -> tuple[Graph, StepStage]:
+def stage_graph(program: Program, index: int, file: str, rows: AllRows) -> tuple[Graph, StepStage]:
     """The graph, and what the manifest says of it."""
     stage, width = program.stages[index], program.widths
     reads = _reads(program, index)
     last = None if stage.period == 1 else LAST if LAST not in reads else f"{LAST}_step"
-    hands = {
-        name: f"{name}_out" if name in reads else name for name in stage.hands
-    }  # what is received may be handed on
+    # what is received may be handed on: no output is called as an input is
+    hands = {name: f"{name}_out" if name in reads else name for name in stage.hands}
     sizes = {tensor: width[name] for name, tensor in hands.items()}
     told = StepStage(file, stage.period, reads, sizes, last, stage_states(program, index))
     graph = Graph(f"stage {index}", (*sizes, *(after for _, _, after in tensor_names(told))))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from hiss.firmware_export.onnx_ops import Names
 from hiss.firmware_export.step_model import StepState, stage_states
 from hiss.program import Program
 from hiss.program import ops as o
+from hiss.program.weights import AllRows
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Step:
 
     program: Program
     index: int
-    rows: dict[str, Any]
+    rows: AllRows
     states: Names
     values: Names
     after: Names = field(default_factory=dict)

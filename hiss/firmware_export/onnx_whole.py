@@ -6,8 +6,6 @@ The states are those of all stages, and the counters: phase_<i> of every stage w
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from hiss.firmware_export import onnx_ops as nodes
@@ -17,6 +15,7 @@ from hiss.firmware_export.onnx_steps import Result, Step, absent, run
 from hiss.firmware_export.step_model import StepState, check_names, stage_states
 from hiss.program import Program
 from hiss.program.interpreter import input_op
+from hiss.program.weights import AllRows
 
 Y, MADE = "y", "made"
 
@@ -44,7 +43,7 @@ def outputs_of(states: tuple[StepState, ...]) -> tuple[str, ...]:
     return (Y, MADE, *(f"{s.name}_out" for s in states))
 
 
-def single_graph(program: Program, rows: dict[str, Any]) -> Graph:
+def single_graph(program: Program, rows: AllRows) -> Graph:
     """x and the states in, y, made and the states out."""
     states = whole_states(program)
     graph = Graph("step", outputs_of(states))
@@ -58,7 +57,7 @@ def single_graph(program: Program, rows: dict[str, Any]) -> Graph:
     return graph
 
 
-def sequence_graph(program: Program, rows: dict[str, Any]) -> Graph:
+def sequence_graph(program: Program, rows: AllRows) -> Graph:
     """x (batch, steps, C) and the states in, all estimates (batch, estimates, D), made (steps,), and the states out."""
     states, n, d = whole_states(program), len(program.inputs), len(program.outputs)
     graph = Graph("sequence", outputs_of(states))
@@ -83,7 +82,7 @@ def sequence_graph(program: Program, rows: dict[str, Any]) -> Graph:
     return graph
 
 
-def whole_step(graph: Graph, program: Program, rows: dict[str, Any], x: str, held: Names) -> tuple[str, str, Names]:
+def whole_step(graph: Graph, program: Program, rows: AllRows, x: str, held: Names) -> tuple[str, str, Names]:
     """One sample: y, made, and the states after it."""
     if not program.tare:
         return _from_stage(graph, program, rows, 0, _sample(graph, program, x, None), held)
@@ -124,7 +123,7 @@ def _tared(graph: Graph, program: Program, x: str, held: Names) -> Names:
 
 
 def _from_stage(
-    graph: Graph, program: Program, rows: dict[str, Any], index: int, values: Names, held: Names
+    graph: Graph, program: Program, rows: AllRows, index: int, values: Names, held: Names
 ) -> tuple[str, str, Names]:
     """A step of stage `index` and, where it completes its period, of those above: y, made, the states after it."""
     stage, top = program.stages[index], index == len(program.stages) - 1

@@ -21,6 +21,8 @@ from hiss.program.program import Program, Stage
 
 Rows = tuple[NDArray[np.int8], NDArray[np.float32]]
 """Weights (n_out, n_in) as integers, and the scale (n_out,) of each row: weight = integer scale."""
+AllRows = dict[str, tuple[Rows, ...]]
+"""Affine -> its weights for each value that it reads."""
 
 
 def sampled(program: Program) -> set[str]:
@@ -32,8 +34,8 @@ def sampled(program: Program) -> set[str]:
     return {op.out for _, _, op in program.ops() if isinstance(op, o.Affine) and names & set(op.inputs)}
 
 
-def int8_rows(program: Program) -> dict[str, tuple[Rows, ...]]:
-    """Affine -> its weights in 8 bits, for each value it reads.
+def int8_rows(program: Program) -> AllRows:
+    """The weights that can have 8 bits.
 
     An integer program: where its formats say 8 bits, in those formats. A floating point one: all but those that
     `sampled` names, symmetric, the largest weight of a row as 127.
@@ -61,7 +63,7 @@ def _symmetric(weights: NDArray[np.float64]) -> Rows:
     return np.clip(np.rint(weights / scale[:, None]), -127, 127).astype(np.int8), scale
 
 
-def with_rows(program: Program, rows: dict[str, tuple[Rows, ...]]) -> Program:
+def with_rows(program: Program, rows: AllRows) -> Program:
     """The floating point program with these weights in place of its own."""
 
     def op_with(op: o.Op) -> o.Op:
