@@ -354,9 +354,9 @@ def test_header_states_what_is_true(exported):
 
 def test_wrong_runtime_version_is_refused(exported, tmp_path):
     for file in exported.files:
-        text = file.read_text().replace("#define HISS_OPS_VERSION 2 ", "#define HISS_OPS_VERSION 999 ")
+        text = file.read_text().replace("#define HISS_OPS_VERSION 3 ", "#define HISS_OPS_VERSION 999 ")
         (tmp_path / file.name).write_text(text)
-    with pytest.raises(ExportError, match="needs version 2 of the runtime"):
+    with pytest.raises(ExportError, match="needs version 3 of the runtime"):
         run_compiler(find_compiler(), ["-std=c99", "-c", tmp_path / "force.c", "-o", tmp_path / "force.o"])
 
 

@@ -128,8 +128,14 @@ def test_samples_reach_every_extreme(short):
 PLANTED = {
     "saturation in the DSP path": ("m4f", "gcc", "hiss_int.c", "ssat %0, #16", "ssat %0, #15"),
     "the wrong half in the DSP path": ("m33", "zig", "hiss_int.c", "smlawt %[turned]", "smlawb %[turned]"),
-    "a shift in the Helium path": ("m55", "gcc", "hiss_int.c", "vshrq_n_s32(pairs, 16)", "vshrq_n_s32(pairs, 15)"),
-    "a sign in the Helium path": ("m55", "gcc", "hiss_int.c", "turned_im = vaddq", "turned_im = vsubq"),
+    "a shift in the Helium path": ("m55", "gcc", "hiss_int.c", "(m + 1, place), 16)", "(m + 1, place), 15)"),
+    "a sign in the Helium path": (
+        "m55",
+        "gcc",
+        "hiss_int.c",
+        "vsubq_s32(state.val[1], vshlq_r",
+        "vaddq_s32(state.val[1], vshlq_r",
+    ),
     "half a table entry on AVR": ("atmega328p", "gcc", "hiss_base.h", "t)pgm_read_word", "t)(int8_t)pgm_read_word"),
     "a sign of lags on AVR": ("atmega328p", "gcc", "hiss_int.h", "sbc %C[high], %[zero]", "nop"),
     "a run of lags that is left out on AVR": ("atmega328p", "gcc", "hiss_int.h", "tst %[more]\\n\\tbrne 3b", "nop"),

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from c_programs import every_position
 from conftest import absent
 from programs import random_program
 
@@ -150,24 +149,28 @@ def test_sanitizers_stop_at_undefined_behaviour(program, tmp_path, samples):
         core.run(*samples)
 
 
-def test_a_model_too_large_for_the_part_is_refused(tmp_path):
-    """300 samples of 2 floats: 2400 bytes, where the part has 2048."""
-    present("atmega328p")
+def long_delay(age: int) -> Program:
+    """2 channels in float32 and so many samples of each in RAM, 8 bytes a sample."""
     limits = np.full(2, -100.0), np.full(2, 100.0)
-    far = o.Delay("y", "z", np.array([300, 300]), np.array([0, 1]), "zero")
+    far = o.Delay("y", "z", np.array([age, age]), np.array([0, 1]), "zero")
     every = (o.Input("z", np.zeros(2), np.zeros(2, int), *limits, 0), far)
     ports = tuple(Port(f"x{i}", "uT") for i in range(2)), tuple(Port(f"y{i}", "N") for i in range(2))
-    large = Program(*ports, 100.0, (Stage(1, every, (), ("y",)),))
-    export_c(large, tmp_path, "large")
+    return Program(*ports, 100.0, (Stage(1, every, (), ("y",)),))
+
+
+def test_a_model_too_large_for_the_part_is_refused(tmp_path):
+    """2400 bytes, where the part has 2048."""
+    present("atmega328p")
+    export_c(long_delay(300), tmp_path, "large")
     with pytest.raises(ExportError, match="does not fit into an ATmega328P"):
-        open_core("atmega328p", Firmware.of(large, tmp_path, "large"))
+        open_core("atmega328p", Firmware.of(long_delay(300), tmp_path, "large"))
 
 
 def test_a_stack_that_runs_into_the_data_is_an_error(tmp_path):
-    """Its data alone fit into the part."""
+    """Its data alone fit into the part: 1,944 bytes of 2,048."""
     present("atmega328p")
-    export_c(every_position(), tmp_path, "force")
-    core = open_core("atmega328p", Firmware.of(every_position(), tmp_path, "force"))
+    export_c(long_delay(240), tmp_path, "large")
+    core = open_core("atmega328p", Firmware.of(long_delay(240), tmp_path, "large"))
     with pytest.raises(ExportError, match="stack"):
         core.selftest()
 

@@ -91,7 +91,7 @@ def test_selftest_sees_one_wrong_bit(tmp_path):
     export = export_c(made, tmp_path, "force")
     source = tmp_path / "force.c"
     text = source.read_text()
-    table = re.search(r"fir_last_t\[\d+\] HISS_TABLE = \{\s*(-?\d+)", text)
+    table = re.search(r"fir_last_t\[\d+\] HISS_TABLE HISS_WORDS = \{\s*(-?\d+)", text)
     source.write_text(text[: table.start(1)] + str(int(table[1]) - 1) + text[table.end(1) :])
     assert run_selftest(export) > 0
 

@@ -78,7 +78,7 @@ BUGS: dict[str, tuple[str, Plant]] = {
         "hiss_int.c",
         replaced("hiss_asr(turned_im, shift)", "hiss_asr(turned_im, shift + 1)"),
     ),
-    "shift: of one row": ("model.c", one_more("float_shift", 1)),
+    "shift: of one row": ("model.c", one_more("float_w", -1)),
 }
 
 

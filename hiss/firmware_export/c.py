@@ -21,7 +21,7 @@ from hiss.program.exact import refuse_float64_only
 
 __all__ = ["EMITTERS", "OPS_VERSION", "Model", "header_text", "source_text"]
 
-OPS_VERSION = 2
+OPS_VERSION = 3
 """HISS_OPS_VERSION of the runtime that the generated code is written for."""
 
 _FUNCTIONS = ("reset", "tare", "taring", "ready", "step", "selftest", "measure", "start")

@@ -14,6 +14,7 @@ from hiss.firmware_export.context import Context, Lines, count, shift_of
 from hiss.firmware_export.kernels import delay, push, signed_sum
 from hiss.firmware_export.lags import read_in_place
 from hiss.firmware_export.schedule import fir_taps
+from hiss.firmware_export.streams import ENDS, affine_stream, channel_stream, fir_stream, packs
 from hiss.program import ops as o
 from hiss.program.constants import STATE_SHIFT
 from hiss.program.formats import POLE_FRAC, SUMS, Format
@@ -42,6 +43,12 @@ def _biased(c: Context, op: o.Op, bias: Index) -> Index:
     """The bias, and the half that rounds: after it a sum only shifts."""
     shift = _format(c, op, SUMS[type(op)]).frac_bits - c.frac(op.out)
     return bias + ((np.int64(1) << shift) >> 1)
+
+
+def _ends(c: Context, op: o.Op, bias: Index) -> tuple[Index, Index]:
+    """What ends each row of a sum: its bias in halves of y's unit, with the half that rounds, and the places before."""
+    shift = _format(c, op, SUMS[type(op)]).frac_bits - c.frac(op.out) - 1
+    return (bias >> shift) + 1, shift
 
 
 def _bits(bits: int) -> str:
@@ -98,18 +105,36 @@ def _affine(op: o.Affine, _kind: str, c: Context) -> Lines:
     bits, wide = _format(c, op, "weights").bits, op.out in c.numbers.wide
     parts = [held[f"weights.{i}"] for i in range(len(op.inputs))]
     weights, columns = np.concatenate(parts, axis=1), sum(c.widths[name] for name in op.inputs)
-    said = f"{rows[:-1]} x {columns}"
-    if not wide:
-        weights, said = interleaved(weights, bits), f"{said}, four rows at a time"
+    said, ends = f"{rows[:-1]} x {columns}", tuple[str, ...]()
+    if wide:
+        bias = c.integers("int64_t", op, "b", _biased(c, op, held["bias"]), rows)
+        ends = (bias, _shifts(c, op, "shift", _format(c, op, "weights").frac_bits - c.frac(op.out)))
+    else:
+        weights = affine_stream(weights, *_ends(c, op, held["bias"]), bits)
+        said = f"{said}, four rows at a time with what ends them"
     weight = c.integers(_bits(bits), op, "w", weights, said, words=True)
-    bias = c.integers("int64_t" if wide else "int32_t", op, "b", _biased(c, op, held["bias"]), rows)
-    shift = _shifts(c, op, "shift", _format(c, op, "weights").frac_bits - c.frac(op.out))
-    how = "wide_" if wide else "by8_" if bits == 8 and columns % 8 == 0 else ""
-    kernel = f"hiss_affine_{how}s{bits}"
     x, joining = _joined(op, columns, c)
-    call = f"{kernel}({', '.join((c.names[op.out], weight, x, count(columns), bias, shift, rows))});"
+    if wide:
+        calls = [f"hiss_affine_wide_s16({', '.join((c.names[op.out], weight, x, count(columns), *ends, rows))});"]
+    else:
+        calls = _fours_and_rows(c.names[op.out], weight, x, columns, c.widths[op.out], bits)
     equation = f"/* {op.out} = {' + '.join(f'W {name}' for name in op.inputs)} + b */"
-    return [equation, *(["{", *(f"    {line}" for line in (*joining, call)), "}"] if joining else [call])]
+    return [equation, *(["{", *(f"    {line}" for line in (*joining, *calls)), "}"] if joining else calls)]
+
+
+def _fours_and_rows(y: str, weight: str, x: str, columns: int, rows: int, bits: int) -> Lines:
+    """A call for the rows that make fours, one for those that do not."""
+    full, by8 = rows // 4 * 4, "by8_" if bits == 8 and columns % 8 == 0 else ""
+    calls = [(f"affine_{by8}", 0, 0, full), ("rows_", full, full * columns + full // 4 * ENDS[bits], rows - full)]
+    return [
+        f"hiss_{kernel}s{bits}({_at(y, row)}, {_at(weight, at)}, {x}, {count(columns)}, {count(n)});"
+        for kernel, row, at, n in calls
+        if n
+    ]
+
+
+def _at(array: str, offset: int) -> str:
+    return f"{array} + {offset}" if offset else array
 
 
 def _joined(op: o.Affine, columns: int, c: Context) -> tuple[str, Lines]:
@@ -124,37 +149,27 @@ def _joined(op: o.Affine, columns: int, c: Context) -> tuple[str, Lines]:
     return "terms", lines
 
 
-def interleaved(w: Index, bits: int) -> Index:
-    """(rows, columns) as the kernels read them: four rows and two columns at a time, then what is left row by row.
-
-    8 bits: (0, 0) (1, 0) (0, 1) (1, 1), then the same of rows 2 and 3: two bytes apart are neighbours of a row.
-    16 bits: (0, 0) (0, 1) (1, 0) (1, 1) and so on. An odd last column: its four rows.
-    """
-    rows, columns = w.shape
-    full, even = rows // 4 * 4, columns // 2 * 2
-    made: list[Index] = []
-    for row in range(0, full, 4):
-        pairs = w[row : row + 4, :even].reshape(2, 2, -1, 2)  # (upper or lower, row, pair, column)
-        order = (2, 0, 3, 1) if bits == 8 else (2, 0, 1, 3)
-        made += [pairs.transpose(order).ravel(), w[row : row + 4, even:].ravel()]
-    return np.concatenate([*made, w[full:].ravel()])
-
-
 def _fir(op: o.Fir, kind: str, c: Context) -> Lines:
     taps = fir_taps(op, c.stage.period)
     channels = len(op.bias)
     if kind == "push":
         return push(op, taps - 1, channels, c)
     held, own, u = c.numbers.integers[op.out], _format(c, op, "taps"), c.names[op.input]
-    said = f"{taps} taps x {channels}, present sample first"
-    table = c.integers(_bits(own.bits), op, "t", held["taps"][:, :taps].T, said)
-    bias = c.integers("int32_t", op, "b", _biased(c, op, held["bias"]), count(channels))
-    shift = _shifts(c, op, "shift", own.frac_bits - c.frac(op.out))
+    said = f"{taps} taps x {channels}, four channels at a time after what ends them, present sample first"
+    stream = fir_stream(held["taps"][:, :taps], *_ends(c, op, held["bias"]), own.bits)
+    table = c.integers(_bits(own.bits), op, "t", stream, said, words=True)
     history = c.state(op) if taps > 1 else u  # a single tap reads no past
     sizes = (count(channels), count(taps), c.place(op), c.past(op, taps))
+    full = channels // 4 * 4
+    calls = [("fir", 0, 0, full), ("filters", full, full * taps + full // 4 * ENDS[own.bits], channels - full)]
     return [
         f"/* {op.out} = b + sum_k t_k {op.input}[-k]{', within the chunk' if op.restart else ''} */",
-        f"hiss_fir_s{own.bits}({', '.join((c.names[op.out], history, table, bias, shift, u, *sizes))});",
+        *(
+            f"hiss_{kernel}_s{own.bits}({_at(c.names[op.out], first)}, {_at(history, first)}, {_at(table, at)}, "
+            f"{_at(u, first)}, {', '.join(sizes)}, {count(n)});"
+            for kernel, first, at, n in calls
+            if n
+        ),
     ]
 
 
@@ -164,9 +179,9 @@ def _diagonal(op: o.Diagonal, kind: str, c: Context) -> Lines:
     sizes = (u, *map(count, op.a.shape))
     state = f"s{_format(c, op, 'h').bits}"
     both = f"{state}_s{_format(c, op, 'c').bits}"
-    if kind not in ("step", "read") and both == "s32_s16":
-        how = (*_stepping(op, c), *_reading(op, c))
-        return [f"/* {step}; {read} */", f"hiss_diagonal_{both}({', '.join((y, h, *how, *sizes))});"]
+    channels = _channels(op, c) if kind not in ("step", "read") and both == "s32_s16" else None
+    if channels is not None:
+        return [f"/* {step}; {read} */", f"hiss_diagonal_{both}({', '.join((y, h, channels, *sizes))});"]
     lines: Lines = []
     if kind != "read":
         call = f"hiss_diagonal_step_{state}({', '.join((h, *_stepping(op, c), *sizes))});"
@@ -175,6 +190,19 @@ def _diagonal(op: o.Diagonal, kind: str, c: Context) -> Lines:
         call = f"hiss_diagonal_read_{both}({', '.join((y, h, *_reading(op, c), *sizes))});"
         lines += [f"/* {read} */", call]
     return lines
+
+
+def _channels(op: o.Diagonal, c: Context) -> str | None:
+    """One table for both, channel by channel, where the modes of each share their shifts."""
+    held, poles, own = c.numbers.integers[op.out], _format(c, op, "a").frac_bits, _format(c, op, "c").frac_bits
+    drive = c.frac(op.input) - _format(c, op, "h").frac_bits[:, 0]
+    shifts = (poles[:, 0] - POLE_FRAC[0], own - c.frac(op.out), drive)
+    if np.ptp(poles, axis=1).any() or not packs(shifts):
+        return None
+    channels, modes = op.a.shape
+    said = f"{channels} channels: feed, shifts, then 1 - a and c of {modes} modes"
+    stream = channel_stream(held["a"], held["c"], held["d"], shifts)
+    return c.integers("int16_t", op, "m", stream, said, words=True)
 
 
 def _stepping(op: o.Diagonal, c: Context) -> tuple[str, ...]:
@@ -234,13 +262,12 @@ def _map(op: o.Map, _kind: str, c: Context) -> Lines:
 
 def _norm(op: o.Norm, _kind: str, c: Context) -> Lines:
     held, n = c.numbers.integers[op.out], c.width(op.out)
-    gain = c.integers("int16_t", op, "gain", held["gain"], n)
-    bias = c.integers("int32_t", op, "bias", _biased(c, op, held["bias"]), n)
-    shift = int((_format(c, op, "gain").frac_bits - c.frac(op.out))[0])
-    how = (f"INT64_C({int(held['eps'])})", str(shift))
+    halves, shift = _ends(c, op, held["bias"])
+    gain = c.integers("int16_t", op, "gain", np.stack([held["gain"], halves], -1), f"and halves, {n}", words=True)
+    how = (f"INT64_C({int(held['eps'])})", str(int(shift[0])))
     return [
         f"/* {op.out} = gain {op.kind}norm({op.input}) + bias */",
-        c.call(f"norm_{op.kind}", c.names[op.out], c.names[op.input], gain, bias, *how, n),
+        c.call(f"norm_{op.kind}", c.names[op.out], c.names[op.input], gain, *how, n),
     ]
 
 

@@ -98,9 +98,13 @@ def delay(op: o.Delay, kind: str, c: Context) -> Lines:
         start = c.call("delay_start", past, u, count(rows), count(width))
         if width == 1 and c.numbers.whole:
             start = c.call("fill", past, f"{c.names[op.input]}[{first}]", count(rows))
+        elif rows == 1:
+            start = c.call("copy", past, u, count(width))
         return _delay_start(op, start, c)
     y, place = c.names[op.out], (count(rows), count(width), c.place(op))
     lags = _whole_rows(op, width)
+    if lags is not None and rows == 1:
+        return [f"/* {op.out} = {op.input}[-1] */", c.call("copy", y, past, count(width))]
     if lags is not None:
         ages = c.tables.uint16(f"{op.out}_ages", lags, f"ages of {op.out}, in steps")
         equation = f"/* {op.out} = {op.input}[-{lags[0]}]{', ...' if len(lags) > 1 else ''} */"

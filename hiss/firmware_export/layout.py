@@ -48,7 +48,7 @@ class Layout:
 
     @property
     def ram(self) -> int:
-        """Bytes of one instance: wide members first, half words in pairs, so there is no padding anywhere."""
+        """Bytes of one instance: half words in pairs, so there is no padding anywhere."""
         return sum(m.bytes for m in self.members)
 
     @property
@@ -65,19 +65,20 @@ class Layout:
 def lay_out(plan: Plan, numbers: Numbers) -> Layout:
     """The struct of a program. Raises ExportError where a period or a delay does not fit into 16 bits."""
     offset, scratch, held = place_values(plan)
-    members = [Member("uint32_t", "version", 0, "of the program these states belong to")]
-    members += _members(plan.view, plan.stages, numbers)
+    version = Member("uint32_t", "version", 0, "of the program these states belong to")
+    members = _members(plan.view, plan.stages, numbers)
     if plan.spread:
         members.append(Member("uint16_t", "pending", 0, "1 once a chunk has been completed"))
     if held:
         members.append(Member(numbers.value, "held", held, "values that wait for later steps"))
     members.append(Member(numbers.value, "scratch", scratch, "values of the present step"))
-    # counters and scratch before the arrays: what lies near the beginning is reached without an address of its own
-    first = {"version": 0, "scratch": 1}
-    members.sort(key=lambda m: (-BYTES[m.kind], m.kind != "uint16_t", first.get(m.name, 2)))  # a stable sort
     if sum(m.bytes for m in members) % 4:
-        members.append(Member("uint16_t", "unused", 0, "fills the last word"))
-    return Layout(members, offset, plan.kept)
+        members.append(Member("uint16_t", "unused", 0, "fills a word"))
+    # counters and scratch before the arrays, narrow ones before wide ones: what lies near the beginning is reached
+    # without an address of its own
+    first = {"scratch": 0, "held": 1}
+    members.sort(key=lambda m: (BYTES[m.kind], m.kind != "uint16_t", first.get(m.name, 2)))  # a stable sort
+    return Layout([version, *members], offset, plan.kept)
 
 
 # ---- states ----
@@ -214,6 +215,8 @@ def _buffers(plan: Plan) -> list[_Buffer]:
 
 def _may_overwrite(action: Action) -> tuple[str, ...]:
     """Inputs whose place the result may take: its kernel reads element i for the last time when it writes element i."""
+    if action.kind == "glu":
+        return action.reads
     match action.op:
         case o.Map() | o.Norm() | o.Mul() | o.Diagonal():
             return action.reads

@@ -11,9 +11,10 @@ slot the part of each stage that runs in it. The stages from 1 on count their st
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from hiss.firmware_export.glu import gated_branch
 from hiss.firmware_export.lags import read_in_place
 from hiss.program import Program, Stage
 from hiss.program import ops as o
@@ -22,12 +23,16 @@ from hiss.program.tail import Deferred, copies, with_copies
 
 @dataclass(frozen=True)
 class Action:
-    """kind: run, step, read, start or push;  reads: values;  makes: the value, or None."""
+    """kind: run, step, read, start, push or glu;  reads: values;  makes: the value, or None.
+
+    before: what a glu does at once with its op (glu.py).
+    """
 
     kind: str
     op: o.Op
     reads: tuple[str, ...]
     makes: str | None = None
+    before: tuple[o.Op, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,8 @@ def plan_of(program: Program) -> Plan:
     """The plan of a program."""
     if program.slots is None:
         in_place = read_in_place(program)
-        return Plan(program, tuple(_lying(_schedule(i, stage), in_place) for i, stage in enumerate(program.stages)))
+        stages = tuple(_lying(_schedule(i, stage), in_place) for i, stage in enumerate(program.stages))
+        return _gated(Plan(program, stages))
     view, tail, names = with_copies(program), program.tail, copies(program)
     first, *rest = view.stages
     head = dataclasses.replace(first, last=tuple(op for op in first.last if op.out not in program.slots))
@@ -93,7 +99,37 @@ def plan_of(program: Program) -> Plan:
         _schedule(0, dataclasses.replace(head, hands=())),
         *(_schedule(i, stage) for i, stage in enumerate(rest, 1)),
     )
-    return Plan(view, stages, slots, kept)
+    return _gated(Plan(view, stages, slots, kept))
+
+
+def _gated(plan: Plan) -> Plan:
+    """Gated branches of integers in one go."""
+    seen: dict[str, int] = {}
+    for name in (*(r for s in plan.running for a in s.actions for r in a.reads), *plan.kept, *plan.hands):
+        seen[name] = seen.get(name, 0) + 1
+    for stage in plan.view.stages:
+        for name in stage.hands:
+            seen[name] = seen.get(name, 0) + 1
+
+    def joined(s: Schedule) -> Schedule:
+        return dataclasses.replace(s, every=_joined(s.every, plan.view, seen), last=_joined(s.last, plan.view, seen))
+
+    slots = tuple(tuple(map(joined, slot)) for slot in plan.slots)
+    return dataclasses.replace(plan, stages=tuple(map(joined, plan.stages)), slots=slots)
+
+
+def _joined(actions: tuple[Action, ...], program: Program, readers: Mapping[str, int]) -> tuple[Action, ...]:
+    """Three actions that are a gated branch (glu.py) become one."""
+    made: list[Action] = []
+    for action in actions:
+        branch = gated_branch([a.op for a in (*made[-2:], action)], program, readers)
+        # the product takes the place of branch[1]: made here, and read by nobody else
+        own = branch is not None and readers[branch[1]] == 1 and any(a.makes == branch[1] for a in made)
+        if branch is not None and own and all(a.kind == "run" for a in (*made[-2:], action)):
+            made[-2:] = [Action("glu", action.op, branch, action.makes, (made[-2].op, made[-1].op))]
+        else:
+            made.append(action)
+    return tuple(made)
 
 
 def _lying(stage: Schedule, in_place: dict[str, o.Delay]) -> Schedule:

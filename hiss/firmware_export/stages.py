@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hiss.firmware_export import integer_kernels, kernels
 from hiss.firmware_export.context import Context, Lines, count
+from hiss.firmware_export.glu import glu
 from hiss.firmware_export.layout import Member, needs_started, state_name
 from hiss.firmware_export.names import comment
 from hiss.firmware_export.schedule import Action, Plan, Schedule
@@ -86,7 +87,10 @@ def _actions(actions: tuple[Action, ...], context: Context) -> Lines:
 
 def _emit(action: Action, context: Context) -> Lines:
     """The C lines of one action, the equation first."""
-    lines = EMITTERS[context.numbers.suffix][type(action.op)](action.op, action.kind, context)
+    if action.kind == "glu":
+        lines = glu((*action.before, action.op), action.reads, context)
+    else:
+        lines = EMITTERS[context.numbers.suffix][type(action.op)](action.op, action.kind, context)
     return [comment(line[3:-3]) if line.startswith("/* ") else line for line in lines]
 
 

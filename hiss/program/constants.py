@@ -62,13 +62,13 @@ def constants(op: o.Op, formats: Formats) -> Integers:
                 f"weights.{i}": fits(f"{op.out}.weights.{i}", rounded(w, facc[:, None] - frac(name)), bits)
                 for i, (name, w) in enumerate(zip(op.inputs, op.weights, strict=True))
             }
-            return {**made, "bias": rounded(op.bias, facc)}
+            return {**made, "bias": _bias(op, facc, frac(op.out))}
         case o.Diagonal():
             return _diagonal(op, formats)
         case o.Fir():
             facc = own["taps"].frac_bits
             taps = rounded(op.taps, (facc - frac(op.input))[:, None])
-            return {"taps": fits(f"{op.out}.taps", taps, own["taps"].bits), "bias": rounded(op.bias, facc)}
+            return {"taps": fits(f"{op.out}.taps", taps, own["taps"].bits), "bias": _bias(op, facc, frac(op.out))}
         case o.Selective():
             return {
                 "a": fits(f"{op.out}.a", rounded(-op.a, own["a"].frac_bits), 16),
@@ -77,11 +77,18 @@ def constants(op: o.Op, formats: Formats) -> Integers:
         case o.Norm():
             facc = own["gain"].frac_bits
             gain = rounded(op.gain * math.sqrt(len(op.gain)), facc - NORM_FRAC)
-            return {"gain": fits(f"{op.out}.gain", gain, 16), "bias": rounded(op.bias, facc), "eps": _eps(op, formats)}
+            bias = _bias(op, facc, frac(op.out))
+            return {"gain": fits(f"{op.out}.gain", gain, 16), "bias": bias, "eps": _eps(op, formats)}
         case o.Map():
             f = frac(op.input)
             return {k: np.clip(rounded(v, f), -(2**15), 2**15 - 1) for k, v in (("lo", op.lo), ("hi", op.hi))}
     return {}
+
+
+def _bias(op: o.Affine | o.Fir | o.Norm, facc: Index, out: Index) -> Index:
+    """The bias in units of the sum: whole halves of the value's unit, with which the half that rounds fits 16 bits."""
+    halves = rounded(op.bias, np.minimum(out + 1, facc))
+    return (fits(f"{op.out}.bias", halves + 1, 16) - 1) << np.maximum(facc - out - 1, 0)
 
 
 def _diagonal(op: o.Diagonal, formats: Formats) -> Integers:

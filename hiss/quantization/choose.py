@@ -15,10 +15,22 @@ from hiss.program import Program, Stage, bounds
 from hiss.program import ops as o
 from hiss.program.constants import constants, poles
 from hiss.program.exact import refuse_float64_only
+from hiss.program.formats import BIASED
 from hiss.program.loops import fed_back
 from hiss.quantization.auto import within_budget
 from hiss.quantization.calibration import Observed, Progress, observe, prepared, value_formats
-from hiss.quantization.finest import INT16, Trial, coarsened, gain, inside, read_out, rows, selective, state
+from hiss.quantization.finest import (
+    INT16,
+    Trial,
+    coarsened,
+    gain,
+    inside,
+    read_out,
+    room_for_bias,
+    rows,
+    selective,
+    state,
+)
 from hiss.quantization.measure import windows
 from hiss.quantization.report import Choice, Moved, Report, Value
 from hiss.quantization.weights import PARTS, Weights, weight_bits
@@ -105,6 +117,8 @@ def _given(program: Program, formats: Trial, bits: Mapping[str, int], states: st
     periods = {op.out: stage.period for stage in program.stages for op in stage.ops}
 
     def settled(op: o.Op) -> o.Op:
+        if isinstance(op, BIASED):
+            room_for_bias(formats, op)
         match op:
             case o.Affine() | o.Fir():
                 rows(op, PARTS[type(op)], formats, bits[op.out])

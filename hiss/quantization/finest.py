@@ -15,7 +15,7 @@ from hiss.errors import ProgramError
 from hiss.program import bounds
 from hiss.program import ops as o
 from hiss.program.constants import NORM_FRAC, STATE_SHIFT
-from hiss.program.formats import DOWN, POLE_FRAC, Format, computed, uniform
+from hiss.program.formats import BIASED, DOWN, POLE_FRAC, Format, computed, uniform
 from hiss.program.ops import Index, Modes
 from hiss.quantization.report import Moved
 
@@ -27,8 +27,8 @@ DEAD_ZONE = 1e-3
 FINEST = 24
 SPARE = 2
 """Bits of int16 weights that a row gives up rather than add up in 64 bits: with 3, eFlesh normal lost 0.13 %."""
-CLEAR = 2**9
-"""Least integer of |1 - a| where the poles of a channel share a format: its decay is right to 0.1 %."""
+CLEAR = 2**8
+"""Least integer of |1 - a| where the poles of a channel share a format: its decay is right to 0.2 %."""
 INT16, INT32, INT29 = 2**15 - 1, 2**31 - 1, 2**28 - 1
 
 
@@ -82,9 +82,16 @@ def rows(op: o.Affine | o.Fir, part: str, formats: Trial, bits: int) -> None:
 
 
 def coarsened(formats: Trial, op: o.Op) -> None:
-    """A value has no more bits than what it comes from: none that could say anything."""
-    out = formats[op.out]["out"]
-    formats[op.out]["out"] = Format(out.bits, np.minimum(out.frac_bits, computed(op, formats).min()))
+    """A value has no more bits than what it comes from: none that could say anything; beside a bias one less."""
+    out, most = formats[op.out]["out"], computed(op, formats).min() - int(isinstance(op, BIASED))
+    formats[op.out]["out"] = Format(out.bits, np.minimum(out.frac_bits, most))
+
+
+def room_for_bias(formats: Trial, op: o.Affine | o.Fir | o.Norm) -> None:
+    """A value is coarse enough for its bias to fit 16 bits in halves of its unit, the half that rounds included."""
+    out, size = formats[op.out]["out"], float(np.abs(op.bias).max(initial=0))
+    most = finest(INT16 - 2, 2 * size) if size else FINEST
+    formats[op.out]["out"] = Format(out.bits, np.minimum(out.frac_bits, most))
 
 
 def inside(op: o.Diagonal, formats: Trial, moved: list[Moved]) -> o.Diagonal:

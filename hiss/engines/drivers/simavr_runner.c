@@ -140,6 +140,7 @@ int main(int argc, char **argv)
     uint32_t header[2] = {at[SELF_BYTES], 0U};
     if (at[SELFTEST] != 0) {
         call(at[SELFTEST]);
+        (void)used_stack(); /* or no result of it counts */
         memcpy(&header[1], avr->data + 22, 4);
         memset(avr->data + at[SELF], 0, at[SELF_BYTES]);
         memset(avr->data + at[FREE], PAINT, sp + 1U - at[FREE]);

@@ -16,7 +16,7 @@
 #define HISS_WORDS
 #endif
 
-#define HISS_OPS_VERSION 2 /* generated sources refuse to compile with another one */
+#define HISS_OPS_VERSION 3 /* generated sources refuse to compile with another one */
 
 #if defined(__AVR__)
 #include <avr/pgmspace.h>

@@ -19,6 +19,29 @@ static inline int32_t hiss_ssat16(int32_t x)
     return y;
 }
 
+/* x / 2, rounded down, as a value */
+static inline int32_t hiss_ssat16_half(int32_t x)
+{
+    int32_t y;
+    __asm__("ssat %0, #16, %1, asr #1" : "=r"(y) : "r"(x));
+    return y;
+}
+
+/* x + the low or the high half of a word */
+static inline int32_t hiss_sxtah(int32_t x, int32_t pair)
+{
+    int32_t y;
+    __asm__("sxtah %0, %1, %2" : "=r"(y) : "r"(x), "r"(pair));
+    return y;
+}
+
+static inline int32_t hiss_sxtah_high(int32_t x, int32_t pair)
+{
+    int32_t y;
+    __asm__("sxtah %0, %1, %2, ror #16" : "=r"(y) : "r"(x), "r"(pair));
+    return y;
+}
+
 /* (h d) >> 16, d the low or the high half of a word */
 static inline int32_t hiss_smulwb(int32_t h, int32_t d)
 {
@@ -136,6 +159,11 @@ static inline void hiss_put(void *address, int32_t word) { __builtin_memcpy(addr
 
 #endif
 
+/* A pointer that a loop moves on, and not the compiler: it would compute where the loop ends, in more instructions. */
+#if defined(HISS_DSP)
+#define HISS_MOVED(pointer) __asm__("" : "+r"(pointer))
+#endif
+
 /* Inner loops stand apart: inlined, they share registers with what is outside, and spill. */
 #if defined(__GNUC__)
 #define HISS_APART __attribute__((noinline))
@@ -188,6 +216,12 @@ static inline int16_t hiss_value(int32_t x, int shift)
 
 /* A sum whose half was added before. */
 static inline int16_t hiss_floored(uint32_t sum, int shift) { return hiss_saturated(hiss_asr(hiss_signed(sum), shift)); }
+
+/* A sum of shift + 1 places too many, and its bias in halves of what is left. */
+static inline int16_t hiss_halved(uint32_t sum, int shift, int32_t halves)
+{
+    return hiss_saturated(hiss_asr(hiss_asr(hiss_signed(sum), shift) + halves, 1));
+}
 
 static inline int16_t hiss_saturated64(int64_t x)
 {
@@ -288,28 +322,52 @@ typedef struct {
     uint32_t a, b, c, d;
 } hiss_quad_t;
 
-static inline hiss_quad_t hiss_begun(const int32_t *bias)
+/* Two bytes of a table, low first. */
+static inline int32_t hiss_two(const int8_t *address) { return (HISS_I8(address) & 0xff) + HISS_I8(address + 1) * 256; }
+
+/* Four sums become values; `end`: their halves and their shifts, as hiss_int.h says. */
+#if defined(HISS_DSP)
+
+static inline void hiss_ended(int16_t *y, hiss_quad_t s, int32_t ab, int32_t cd, int32_t shifts)
 {
-    const hiss_quad_t s = {(uint32_t)HISS_I32(bias), (uint32_t)HISS_I32(bias + 1), (uint32_t)HISS_I32(bias + 2),
-                           (uint32_t)HISS_I32(bias + 3)};
-    return s;
+    const uint32_t by = (uint32_t)shifts; /* a shift by a register looks at its low byte alone */
+    hiss_put(y, hiss_both(hiss_ssat16_half(hiss_sxtah(hiss_down(s.a, by), ab)),
+                          hiss_ssat16_half(hiss_sxtah_high(hiss_down(s.b, by >> 8), ab))));
+    hiss_put(y + 2, hiss_both(hiss_ssat16_half(hiss_sxtah(hiss_down(s.c, by >> 16), cd)),
+                              hiss_ssat16_half(hiss_sxtah_high(hiss_down(s.d, by >> 24), cd))));
 }
 
-static inline void hiss_ended(int16_t *y, hiss_quad_t s, const int8_t *shift)
+static inline void hiss_ended_s8(int16_t *y, hiss_quad_t s, const int8_t *end)
 {
-#if defined(HISS_DSP)
-    const uint32_t by = (uint32_t)hiss_word(shift); /* a shift by a register looks at its low byte alone */
-    const int32_t ab = hiss_both(hiss_ssat16(hiss_down(s.a, by)), hiss_ssat16(hiss_down(s.b, by >> 8)));
-    const int32_t cd = hiss_both(hiss_ssat16(hiss_down(s.c, by >> 16)), hiss_ssat16(hiss_down(s.d, by >> 24)));
-    __builtin_memcpy(y, &ab, sizeof ab);
-    __builtin_memcpy(y + 2, &cd, sizeof cd);
-#else
-    y[0] = hiss_floored(s.a, HISS_I8(shift));
-    y[1] = hiss_floored(s.b, HISS_I8(shift + 1));
-    y[2] = hiss_floored(s.c, HISS_I8(shift + 2));
-    y[3] = hiss_floored(s.d, HISS_I8(shift + 3));
-#endif
+    hiss_ended(y, s, hiss_word(end), hiss_word(end + 4), hiss_word(end + 8));
 }
+
+static inline void hiss_ended_s16(int16_t *y, hiss_quad_t s, const int16_t *end)
+{
+    hiss_ended(y, s, hiss_word(end), hiss_word(end + 2), hiss_word(end + 4));
+}
+
+#else
+
+static inline void hiss_ended_s8(int16_t *y, hiss_quad_t s, const int8_t *end)
+{
+    y[0] = hiss_halved(s.a, HISS_I8(end + 8), hiss_two(end));
+    y[1] = hiss_halved(s.b, HISS_I8(end + 9), hiss_two(end + 2));
+    y[2] = hiss_halved(s.c, HISS_I8(end + 10), hiss_two(end + 4));
+    y[3] = hiss_halved(s.d, HISS_I8(end + 11), hiss_two(end + 6));
+}
+
+static inline void hiss_ended_s16(int16_t *y, hiss_quad_t s, const int16_t *end)
+{
+    const int32_t upper = HISS_I16(end + 4);
+    const int32_t lower = HISS_I16(end + 5);
+    y[0] = hiss_halved(s.a, (int)(upper & 0xff), HISS_I16(end));
+    y[1] = hiss_halved(s.b, (int)hiss_asr(upper, 8), HISS_I16(end + 1));
+    y[2] = hiss_halved(s.c, (int)(lower & 0xff), HISS_I16(end + 2));
+    y[3] = hiss_halved(s.d, (int)hiss_asr(lower, 8), HISS_I16(end + 3));
+}
+
+#endif
 
 /* sum + w x of one row. */
 static inline uint32_t hiss_dot_s8(uint32_t sum, const int8_t *w, const int16_t *x, size_t n)
@@ -349,7 +407,7 @@ static inline int64_t hiss_dot_wide_s16(int64_t sum, const int16_t *w, const int
 }
 
 /* s + four rows of W times x; w stands as hiss_int.h says, and is left behind them. */
-static inline hiss_quad_t hiss_rows_s8(hiss_quad_t s, const int8_t **weight, const int16_t *x, size_t left)
+static inline hiss_quad_t hiss_quad_s8(hiss_quad_t s, const int8_t **weight, const int16_t *x, size_t left)
 {
     const int8_t *w = *weight;
 #if defined(HISS_MVE)
@@ -401,7 +459,7 @@ static inline hiss_quad_t hiss_rows_s8(hiss_quad_t s, const int8_t **weight, con
 
 #if !defined(HISS_DSP)
 
-static inline hiss_quad_t hiss_rows_s16(hiss_quad_t s, const int16_t **weight, const int16_t *x, size_t left)
+static inline hiss_quad_t hiss_quad_s16(hiss_quad_t s, const int16_t **weight, const int16_t *x, size_t left)
 {
     const int16_t *w = *weight;
 #if defined(HISS_MVE)
@@ -447,30 +505,30 @@ static inline hiss_quad_t hiss_rows_s16(hiss_quad_t s, const int16_t **weight, c
 
 /* What an affine map goes through, four rows after the other. */
 typedef struct {
-    const int32_t *bias;
     const int16_t *x;
     size_t columns;
     int16_t *y;
-    const int8_t *shift;
     size_t rows;
 } hiss_fours_t;
 
-/* Four rows begin: sums a to d with their biases, x, n columns. They end: to 16 bits, into y; once more from 2 on. */
+/* Four rows begin: sums a to d, x, n columns. They end: w stands before what ends them; once more from 2 on. */
 #define HISS_BEGIN                                                                                                     \
-    "ldr %[u], [%[fours]]\n\tldrd %[a], %[b], [%[u]], #8\n\tldrd %[c], %[d], [%[u]], #8\n\t"                             \
-    "str %[u], [%[fours]]\n\tldrd %[x], %[n], [%[fours], #4]\n\t"
+    "ldrd %[x], %[n], [%[fours]]\n\tmov %[a], #0\n\tmov %[b], #0\n\tmov %[c], #0\n\tmov %[d], #0\n\t"
 #define HISS_END                                                                                                       \
-    "ldrd %[u], %[v], [%[fours], #12]\n\tldr %[n], [%[v]], #4\n\t"                                                     \
+    "ldrd %[u], %[v], [%[w]], #8\n\tldr %[n], [%[w]], #4\n\t"                                                      \
     "asr %[a], %[a], %[n]\n\tlsr %[n], %[n], #8\n\tasr %[b], %[b], %[n]\n\tlsr %[n], %[n], #8\n\t"                     \
     "asr %[c], %[c], %[n]\n\tlsr %[n], %[n], #8\n\tasr %[d], %[d], %[n]\n\t"                                           \
-    "ssat %[a], #16, %[a]\n\tssat %[b], #16, %[b]\n\tssat %[c], #16, %[c]\n\tssat %[d], #16, %[d]\n\t"                 \
-    "pkhbt %[a], %[a], %[b], lsl #16\n\tpkhbt %[c], %[c], %[d], lsl #16\n\t"                                           \
-    "str %[a], [%[u]], #4\n\tstr %[c], [%[u]], #4\n\tstrd %[u], %[v], [%[fours], #12]\n\t"                            \
-    "ldr %[n], [%[fours], #20]\n\tsubs %[n], %[n], #4\n\tstr %[n], [%[fours], #20]\n\tbne 2b"
+    "sxtah %[a], %[a], %[u]\n\tsxtah %[b], %[b], %[u], ror #16\n\t"                                                   \
+    "sxtah %[c], %[c], %[v]\n\tsxtah %[d], %[d], %[v], ror #16\n\t"                                                   \
+    "ssat %[a], #16, %[a], asr #1\n\tssat %[b], #16, %[b], asr #1\n\t"                                                \
+    "ssat %[c], #16, %[c], asr #1\n\tssat %[d], #16, %[d], asr #1\n\t"                                                \
+    "pkhbt %[a], %[a], %[b], lsl #16\n\tpkhbt %[c], %[c], %[d], lsl #16\n\t"                                          \
+    "ldrd %[u], %[v], [%[fours], #8]\n\tstr %[a], [%[u]], #4\n\tstr %[c], [%[u]], #4\n\t"                            \
+    "subs %[v], %[v], #4\n\tstrd %[u], %[v], [%[fours], #8]\n\tbne 2b"
 
-/* All rows, a multiple of four above 0, with eight columns at a time, as many above 0; returns where the next row stands.
-   The compiler's own loop spills registers. */
-static HISS_APART const int8_t *hiss_fours_s8(const int8_t *w, hiss_fours_t *fours)
+/* All rows, a multiple of four above 0, with eight columns at a time, as many above 0. The compiler's own loop spills
+   registers. */
+static HISS_APART void hiss_fours_s8(const int8_t *w, hiss_fours_t *fours)
 {
     int32_t a, b, c, d, u, v, upper, lower, n;
 #define HISS_PAIR                                                                                                      \
@@ -487,11 +545,10 @@ static HISS_APART const int8_t *hiss_fours_s8(const int8_t *w, hiss_fours_t *fou
                      : [fours] "r"(fours)
                      : "cc", "memory");
 #undef HISS_PAIR
-    return w;
 }
 
 /* The same with two columns at a time and an odd last one. */
-static HISS_APART const int16_t *hiss_fours_s16(const int16_t *w, hiss_fours_t *fours)
+static HISS_APART void hiss_fours_s16(const int16_t *w, hiss_fours_t *fours)
 {
     int32_t a, b, c, d, u, v, upper, lower, n;
     const int16_t *x;
@@ -511,7 +568,6 @@ static HISS_APART const int16_t *hiss_fours_s16(const int16_t *w, hiss_fours_t *
                        [u] "=&r"(u), [v] "=&r"(v), [upper] "=&r"(upper), [lower] "=&r"(lower)
                      : [fours] "r"(fours)
                      : "cc", "memory");
-    return w;
 }
 #undef HISS_BEGIN
 #undef HISS_END
@@ -519,71 +575,71 @@ static HISS_APART const int16_t *hiss_fours_s16(const int16_t *w, hiss_fours_t *
 #endif
 
 /* Four rows; returns where the next four stand. */
-static HISS_APART const int8_t *hiss_group_s8(const int8_t *w, const int16_t *x, size_t columns, const int32_t *bias,
-                                           int16_t *y, const int8_t *shift)
+static HISS_APART const int8_t *hiss_group_s8(const int8_t *w, const int16_t *x, size_t columns, int16_t *y)
 {
-    hiss_ended(y, hiss_rows_s8(hiss_begun(bias), &w, x, columns), shift);
-    return w;
+    const hiss_quad_t none = {0, 0, 0, 0};
+    const hiss_quad_t s = hiss_quad_s8(none, &w, x, columns);
+    hiss_ended_s8(y, s, w);
+    return w + 12;
 }
 
-void hiss_affine_s8(int16_t *y, const int8_t *w, const int16_t *x, size_t columns, const int32_t *bias,
-                    const int8_t *shift, size_t rows)
+void hiss_affine_s8(int16_t *y, const int8_t *w, const int16_t *x, size_t columns, size_t rows)
 {
-    for (; rows >= 4; rows -= 4, bias += 4, shift += 4, y += 4) {
-        w = hiss_group_s8(w, x, columns, bias, y, shift);
-    }
-    for (; rows > 0; --rows, ++bias, ++shift, ++y, w += columns) {
-        *y = hiss_floored(hiss_dot_s8((uint32_t)HISS_I32(bias), w, x, columns), HISS_I8(shift));
+    for (; rows > 0; rows -= 4, y += 4) {
+        w = hiss_group_s8(w, x, columns, y);
     }
 }
 
-void hiss_affine_by8_s8(int16_t *y, const int8_t *w, const int16_t *x, size_t columns, const int32_t *bias,
-                        const int8_t *shift, size_t rows)
+void hiss_affine_by8_s8(int16_t *y, const int8_t *w, const int16_t *x, size_t columns, size_t rows)
 {
 #if defined(HISS_DSP)
-    const size_t done = rows & ~(size_t)3;
-    if (done > 0) {
-        hiss_fours_t fours = {bias, x, columns, y, shift, done};
-        w = hiss_fours_s8(w, &fours);
-        bias += done, shift += done, y += done, rows -= done;
-    }
-    for (; rows > 0; --rows, ++bias, ++shift, ++y, w += columns) {
-        *y = hiss_floored(hiss_dot_s8((uint32_t)HISS_I32(bias), w, x, columns), HISS_I8(shift));
-    }
+    hiss_fours_t fours = {x, columns, y, rows};
+    hiss_fours_s8(w, &fours);
 #else
-    hiss_affine_s8(y, w, x, columns, bias, shift, rows);
+    hiss_affine_s8(y, w, x, columns, rows);
 #endif
+}
+
+void hiss_rows_s8(int16_t *y, const int8_t *w, const int16_t *x, size_t columns, size_t rows)
+{
+    for (; rows > 0; --rows, ++y) {
+        const uint32_t sum = hiss_dot_s8(0, w, x, columns);
+        w += columns + 3;
+        *y = hiss_halved(sum, HISS_I8(w - 1), hiss_two(w - 3));
+    }
 }
 
 #if !defined(HISS_DSP)
 
 /* Four rows; returns where the next four stand. */
-static HISS_APART const int16_t *hiss_group_s16(const int16_t *w, const int16_t *x, size_t columns, const int32_t *bias,
-                                           int16_t *y, const int8_t *shift)
+static HISS_APART const int16_t *hiss_group_s16(const int16_t *w, const int16_t *x, size_t columns, int16_t *y)
 {
-    hiss_ended(y, hiss_rows_s16(hiss_begun(bias), &w, x, columns), shift);
-    return w;
+    const hiss_quad_t none = {0, 0, 0, 0};
+    const hiss_quad_t s = hiss_quad_s16(none, &w, x, columns);
+    hiss_ended_s16(y, s, w);
+    return w + 6;
 }
 
 #endif
 
-void hiss_affine_s16(int16_t *y, const int16_t *w, const int16_t *x, size_t columns, const int32_t *bias,
-                    const int8_t *shift, size_t rows)
+void hiss_affine_s16(int16_t *y, const int16_t *w, const int16_t *x, size_t columns, size_t rows)
 {
 #if defined(HISS_DSP)
-    const size_t done = rows & ~(size_t)3;
-    if (done > 0) {
-        hiss_fours_t fours = {bias, x, columns, y, shift, done};
-        w = hiss_fours_s16(w, &fours);
-        bias += done, shift += done, y += done, rows -= done;
-    }
+    hiss_fours_t fours = {x, columns, y, rows};
+    hiss_fours_s16(w, &fours);
 #else
-    for (; rows >= 4; rows -= 4, bias += 4, shift += 4, y += 4) {
-        w = hiss_group_s16(w, x, columns, bias, y, shift);
+    for (; rows > 0; rows -= 4, y += 4) {
+        w = hiss_group_s16(w, x, columns, y);
     }
 #endif
-    for (; rows > 0; --rows, ++bias, ++shift, ++y, w += columns) {
-        *y = hiss_floored(hiss_dot_s16((uint32_t)HISS_I32(bias), w, x, columns), HISS_I8(shift));
+}
+
+void hiss_rows_s16(int16_t *y, const int16_t *w, const int16_t *x, size_t columns, size_t rows)
+{
+    for (; rows > 0; --rows, ++y) {
+        const uint32_t sum = hiss_dot_s16(0, w, x, columns);
+        w += columns + 2;
+        *y = hiss_halved(sum, HISS_I16(w - 1), HISS_I16(w - 2));
     }
 }
 
@@ -795,66 +851,74 @@ void hiss_diagonal_read_s32_s16(int16_t *y, const int32_t *h, const int16_t *c, 
     }
 }
 
-#if !defined(HISS_MVE)
-
-/* A channel in one pass: its modes, one or more, step, and sum + their readings. */
-static HISS_APART uint32_t hiss_stepped_s16(int32_t *h, const int16_t *d, const int16_t *c, const int8_t *shifts,
-                                            int32_t drive, uint32_t sum, size_t modes)
+/* A channel in one pass: its modes, one or more, step, and sum + their readings.   m: 1 - a and c of each mode. */
+static HISS_APART uint32_t hiss_stepped_s16(int32_t *h, const int16_t *m, int32_t drive, uint32_t sum, int shift, size_t modes)
 {
 #if defined(HISS_DSP)
     int32_t re;
     int32_t im;
     int32_t pair;
+    int32_t reading;
     int32_t eight_re;
     int32_t eight_im;
     int32_t turned;
     __asm__ volatile("1:\n\t"
-                     "ldrd %[re], %[im], [%[h]]\n\tldr %[pair], [%[d]], #4\n\t"
+                     "ldrd %[re], %[im], [%[h]]\n\tldrd %[pair], %[reading], [%[m]], #8\n\t"
                      "lsl %[eight_im], %[im], #3\n\tlsl %[eight_re], %[re], #3\n\t"
                      "smulwb %[turned], %[eight_im], %[pair]\n\tsmulwt %[eight_im], %[eight_im], %[pair]\n\t"
                      "smlawt %[turned], %[eight_re], %[pair], %[turned]\n\t"
                      "smulwb %[eight_re], %[eight_re], %[pair]\n\t"
                      "sub %[eight_re], %[eight_re], %[eight_im]\n\t"
-                     "ldrsb %[pair], [%[shifts]], #1\n\t"
-                     "asr %[eight_re], %[eight_re], %[pair]\n\tasr %[turned], %[turned], %[pair]\n\t"
+                     "asr %[eight_re], %[eight_re], %[shift]\n\tasr %[turned], %[turned], %[shift]\n\t"
                      "add %[re], %[re], %[drive]\n\tsub %[re], %[re], %[eight_re]\n\t"
                      "sub %[im], %[im], %[turned]\n\tstrd %[re], %[im], [%[h]], #8\n\t"
-                     "ldr %[pair], [%[c]], #4\n\t"
-                     "smlawb %[sum], %[re], %[pair], %[sum]\n\tsmlawt %[sum], %[im], %[pair], %[sum]\n\t"
+                     "smlawb %[sum], %[re], %[reading], %[sum]\n\tsmlawt %[sum], %[im], %[reading], %[sum]\n\t"
                      "subs %[n], %[n], #1\n\tbne 1b"
-                     : [h] "+r"(h), [d] "+r"(d), [c] "+r"(c), [shifts] "+r"(shifts), [sum] "+r"(sum), [n] "+r"(modes),
-                       [re] "=&r"(re), [im] "=&r"(im), [pair] "=&r"(pair), [eight_re] "=&r"(eight_re),
+                     : [h] "+r"(h), [m] "+r"(m), [sum] "+r"(sum), [n] "+r"(modes), [re] "=&r"(re), [im] "=&r"(im),
+                       [pair] "=&r"(pair), [reading] "=&r"(reading), [eight_re] "=&r"(eight_re),
                        [eight_im] "=&r"(eight_im), [turned] "=&r"(turned)
-                     : [drive] "r"(drive)
+                     : [drive] "r"(drive), [shift] "r"(shift)
                      : "cc", "memory");
 #else
-    for (; modes > 0; --modes, c += 2, h += 2, d += 2, ++shifts) {
-        const hiss_mode_t mode = hiss_mode_s32(h, d, HISS_I8(shifts), drive);
+#if defined(HISS_MVE)
+    const uint32x4_t place = vidupq_n_u32(0, 4);
+    for (; modes >= 4; modes -= 4, h += 8, m += 16) {
+        int32x4x2_t state = vld2q_s32(h);
+        const int32x4_t d_re = vshlq_n_s32(vldrhq_gather_shifted_offset_s32(m, place), 16);
+        const int32x4_t d_im = vshlq_n_s32(vldrhq_gather_shifted_offset_s32(m + 1, place), 16);
+        const int32x4_t c_re = vshlq_n_s32(vldrhq_gather_shifted_offset_s32(m + 2, place), 16);
+        const int32x4_t c_im = vshlq_n_s32(vldrhq_gather_shifted_offset_s32(m + 3, place), 16);
+        const int32x4_t eight_re = vshlq_n_s32(state.val[0], 3);
+        const int32x4_t eight_im = vshlq_n_s32(state.val[1], 3);
+        const int32x4_t turned_re = vsubq_s32(vmulhq_s32(eight_re, d_re), vmulhq_s32(eight_im, d_im));
+        const int32x4_t turned_im = vaddq_s32(vmulhq_s32(eight_im, d_re), vmulhq_s32(eight_re, d_im));
+        state.val[0] = vaddq_n_s32(vsubq_s32(state.val[0], vshlq_r_s32(turned_re, -shift)), drive);
+        state.val[1] = vsubq_s32(state.val[1], vshlq_r_s32(turned_im, -shift));
+        vst2q_s32(h, state);
+        sum = (uint32_t)vaddvaq_s32(hiss_signed(sum), vmulhq_s32(state.val[0], c_re));
+        sum = (uint32_t)vaddvaq_s32(hiss_signed(sum), vmulhq_s32(state.val[1], c_im));
+    }
+#endif
+    for (; modes > 0; --modes, h += 2, m += 4) {
+        const hiss_mode_t mode = hiss_mode_s32(h, m, shift, drive);
         h[0] = mode.re;
         h[1] = mode.im;
-        sum = hiss_reading_s16(mode, c, sum);
+        sum = hiss_reading_s16(mode, m + 2, sum);
     }
 #endif
     return sum;
 }
 
-#endif
-
-void hiss_diagonal_s32_s16(int16_t *y, int32_t *h, const int16_t *d, const int8_t *shifts,
-                           const int8_t *drive, const int16_t *c, const int16_t *feed, const int8_t *shift,
-                           const int16_t *u, size_t channels, size_t modes)
+void hiss_diagonal_s32_s16(int16_t *y, int32_t *h, const int16_t *m, const int16_t *u, size_t channels, size_t modes)
 {
-#if defined(HISS_MVE)
-    hiss_diagonal_step_s32(h, d, shifts, drive, u, channels, modes);
-    hiss_diagonal_read_s32_s16(y, h, c, feed, shift, u, channels, modes);
-#else
-    for (; channels > 0; --channels, h += 2 * modes, d += 2 * modes, c += 2 * modes, shifts += modes) {
-        const int down = HISS_I8(shift++);
-        const int32_t push = hiss_drive(*u, HISS_I8(drive++));
-        const uint32_t sum = hiss_fed(HISS_I16(feed++), *u++, down);
-        *y++ = hiss_floored(hiss_stepped_s16(h, d, c, shifts, push, sum, modes), down);
+    for (; channels > 0; --channels, h += 2 * modes, m += 4 * modes) {
+        const int32_t feed = HISS_I16(m);
+        const int32_t shifts = HISS_I16(m + 1); /* of the products and of the sum, 5 bits each, then of u + 32 */
+        const int down = (int)(hiss_asr(shifts, 5) & 31);
+        const int32_t push = hiss_drive(*u, (int)(hiss_asr(shifts, 10) & 63) - 32);
+        m += 2;
+        *y++ = hiss_floored(hiss_stepped_s16(h, m, push, hiss_fed((int16_t)feed, *u++, down), (int)(shifts & 31), modes), down);
     }
-#endif
 }
 
 void hiss_diagonal_step_s16(int16_t *h, const int16_t *d, const int8_t *shifts, const int8_t *drive,
@@ -920,14 +984,16 @@ static inline hiss_quad_t hiss_taps_s8(hiss_quad_t s, const int8_t *taps, const 
 }
 
 /* Four channels: the present sample, `n` of the past backward from `past`, then `older` backward from `end`. */
-static HISS_APART void hiss_convolved_s8(const int8_t *taps, const int16_t *u, size_t channels, size_t n,
-                                         const int16_t *past, size_t older, const int16_t *end, const int32_t *bias,
-                                         int16_t *y, const int8_t *shift)
+static HISS_APART void hiss_convolved_s8(int16_t *y, const int8_t *ends, const int16_t *u, size_t channels, size_t n,
+                                         const int16_t *past, size_t older, const int16_t *end)
 {
-    hiss_quad_t s = hiss_taps_s8(hiss_begun(bias), taps, u);
+    const hiss_quad_t none = {0, 0, 0, 0};
+    const int8_t *taps = ends + 12;
+    hiss_quad_t s = hiss_taps_s8(none, taps, u);
     for (;;) {
-        for (; n > 0; --n) {
-            taps += channels;
+        while (n > 0) {
+            --n;
+            taps += 4;
             past -= channels;
             s = hiss_taps_s8(s, taps, past);
         }
@@ -938,7 +1004,7 @@ static HISS_APART void hiss_convolved_s8(const int8_t *taps, const int16_t *u, s
         n = older;
         older = 0;
     }
-    hiss_ended(y, s, shift);
+    hiss_ended_s8(y, s, ends);
 }
 
 /* s + a row of taps times a row of the past */
@@ -963,14 +1029,16 @@ static inline hiss_quad_t hiss_taps_s16(hiss_quad_t s, const int16_t *taps, cons
 }
 
 /* Four channels: the present sample, `n` of the past backward from `past`, then `older` backward from `end`. */
-static HISS_APART void hiss_convolved_s16(const int16_t *taps, const int16_t *u, size_t channels, size_t n,
-                                         const int16_t *past, size_t older, const int16_t *end, const int32_t *bias,
-                                         int16_t *y, const int8_t *shift)
+static HISS_APART void hiss_convolved_s16(int16_t *y, const int16_t *ends, const int16_t *u, size_t channels, size_t n,
+                                         const int16_t *past, size_t older, const int16_t *end)
 {
-    hiss_quad_t s = hiss_taps_s16(hiss_begun(bias), taps, u);
+    const hiss_quad_t none = {0, 0, 0, 0};
+    const int16_t *taps = ends + 6;
+    hiss_quad_t s = hiss_taps_s16(none, taps, u);
     for (;;) {
-        for (; n > 0; --n) {
-            taps += channels;
+        while (n > 0) {
+            --n;
+            taps += 4;
             past -= channels;
             s = hiss_taps_s16(s, taps, past);
         }
@@ -981,54 +1049,62 @@ static HISS_APART void hiss_convolved_s16(const int16_t *taps, const int16_t *u,
         n = older;
         older = 0;
     }
-    hiss_ended(y, s, shift);
+    hiss_ended_s16(y, s, ends);
 }
 
-void hiss_fir_s8(int16_t *y, const int16_t *history, const int8_t *taps, const int32_t *bias, const int8_t *shift,
-                 const int16_t *u, size_t channels, size_t n_taps, size_t at, size_t past)
+void hiss_fir_s8(int16_t *y, const int16_t *history, const int8_t *taps, const int16_t *u, size_t channels, size_t n_taps,
+                 size_t at, size_t past, size_t n)
 {
     const size_t unbroken = past < at ? past : at; /* what is older stands at the ring's other end */
-    const int16_t *newest = history + at * channels;
-    const int16_t *end = history + (n_taps - 1) * channels;
-    size_t left = channels;
-    for (; left >= 4; left -= 4) {
-        hiss_convolved_s8(taps, u, channels, unbroken, newest, past - unbroken, end, bias, y, shift);
-        taps += 4, u += 4, newest += 4, end += 4, bias += 4, y += 4, shift += 4;
-    }
-    for (; left > 0; --left) {
-        const int8_t *t = taps++;
-        uint32_t sum = (uint32_t)HISS_I32(bias++) + (uint32_t)((int32_t)HISS_I8(t) * *u++);
-        for (size_t age = 1; age <= past; ++age) {
-            t += channels;
-            const size_t back = age * channels;
-            sum += (uint32_t)((int32_t)HISS_I8(t) * (age <= unbroken ? newest - back : end + unbroken * channels - back)[0]);
-        }
-        ++newest, ++end;
-        *y++ = hiss_floored(sum, HISS_I8(shift++));
+    for (; n > 0; n -= 4) {
+        const int16_t *const newest = history + at * channels;
+        const int16_t *const end = history + (n_taps - 1) * channels;
+        hiss_convolved_s8(y, taps, u, channels, unbroken, newest, past - unbroken, end);
+        taps += 12 + 4 * n_taps, u += 4, history += 4, y += 4;
     }
 }
 
-void hiss_fir_s16(int16_t *y, const int16_t *history, const int16_t *taps, const int32_t *bias, const int8_t *shift,
-                 const int16_t *u, size_t channels, size_t n_taps, size_t at, size_t past)
+void hiss_filters_s8(int16_t *y, const int16_t *history, const int8_t *taps, const int16_t *u, size_t channels,
+                     size_t n_taps, size_t at, size_t past, size_t n)
+{
+    for (; n > 0; --n, ++history) {
+        const int8_t *const t = taps + 3;
+        uint32_t sum = (uint32_t)((int32_t)HISS_I8(t) * *u++);
+        size_t row = at;
+        for (size_t age = 1; age <= past; ++age) {
+            row = (row > 0 ? row : n_taps - 1) - 1;
+            sum += (uint32_t)((int32_t)HISS_I8(t + age) * history[row * channels]);
+        }
+        *y++ = hiss_halved(sum, HISS_I8(taps + 2), hiss_two(taps));
+        taps = t + n_taps;
+    }
+}
+
+void hiss_fir_s16(int16_t *y, const int16_t *history, const int16_t *taps, const int16_t *u, size_t channels, size_t n_taps,
+                 size_t at, size_t past, size_t n)
 {
     const size_t unbroken = past < at ? past : at; /* what is older stands at the ring's other end */
-    const int16_t *newest = history + at * channels;
-    const int16_t *end = history + (n_taps - 1) * channels;
-    size_t left = channels;
-    for (; left >= 4; left -= 4) {
-        hiss_convolved_s16(taps, u, channels, unbroken, newest, past - unbroken, end, bias, y, shift);
-        taps += 4, u += 4, newest += 4, end += 4, bias += 4, y += 4, shift += 4;
+    for (; n > 0; n -= 4) {
+        const int16_t *const newest = history + at * channels;
+        const int16_t *const end = history + (n_taps - 1) * channels;
+        hiss_convolved_s16(y, taps, u, channels, unbroken, newest, past - unbroken, end);
+        taps += 6 + 4 * n_taps, u += 4, history += 4, y += 4;
     }
-    for (; left > 0; --left) {
-        const int16_t *t = taps++;
-        uint32_t sum = (uint32_t)HISS_I32(bias++) + (uint32_t)((int32_t)HISS_I16(t) * *u++);
+}
+
+void hiss_filters_s16(int16_t *y, const int16_t *history, const int16_t *taps, const int16_t *u, size_t channels,
+                     size_t n_taps, size_t at, size_t past, size_t n)
+{
+    for (; n > 0; --n, ++history) {
+        const int16_t *const t = taps + 2;
+        uint32_t sum = (uint32_t)((int32_t)HISS_I16(t) * *u++);
+        size_t row = at;
         for (size_t age = 1; age <= past; ++age) {
-            t += channels;
-            const size_t back = age * channels;
-            sum += (uint32_t)((int32_t)HISS_I16(t) * (age <= unbroken ? newest - back : end + unbroken * channels - back)[0]);
+            row = (row > 0 ? row : n_taps - 1) - 1;
+            sum += (uint32_t)((int32_t)HISS_I16(t + age) * history[row * channels]);
         }
-        ++newest, ++end;
-        *y++ = hiss_floored(sum, HISS_I8(shift++));
+        *y++ = hiss_halved(sum, HISS_I16(taps + 1), HISS_I16(taps));
+        taps = t + n_taps;
     }
 }
 
@@ -1327,7 +1403,50 @@ static HISS_APART void hiss_odd(int16_t *y, const int16_t *x, size_t n, int32_t 
     }
 }
 
-/* ---- Map ---- */
+/* ---- Map, and what goes with it ---- */
+
+/* u <- u sigmoid(v) */
+static HISS_APART void hiss_gate(int16_t *u, const int16_t *v, const int8_t *how, size_t n)
+{
+    const int frac = HISS_I8(how);
+    const int open = HISS_I8(how + 1);
+    const int product = HISS_I8(how + 2);
+    const int32_t end = INT32_C(HISS_SIGMOID_END) << frac;
+    const int32_t middle = (INT32_C(1) << 14) + ((INT32_C(1) << open) >> 1);
+    const int32_t half = (INT32_C(1) << product) >> 1;
+    for (; n > 0; --n, ++u, ++v) {
+        const int32_t w = hiss_opaque(*v);
+        const int32_t rest = hiss_interpolated(hiss_sigmoid_table, end, HISS_SIGMOID_LOG2 + 14 - frac, w, 0x2000);
+        const int32_t sign = hiss_asr(w, 31);
+        const int32_t share = hiss_saturated(hiss_asr((rest ^ sign) - sign + middle, open));
+        *u = hiss_floored((uint32_t)(share * *u + half), product);
+    }
+}
+
+/* u <- u sigmoid(v) in its format, then y = x + u: what three kernels would do. */
+void hiss_glu_s16(int16_t *y, const int16_t *x, int16_t *u, const int16_t *v, const int8_t *how, size_t n)
+{
+    hiss_gate(u, v, how, n);
+    const int32_t up_x = INT32_C(1) << HISS_I8(how + 3);
+    const int32_t up_u = INT32_C(1) << HISS_I8(how + 4);
+    const int down = HISS_I8(how + 5);
+    const int32_t half = (INT32_C(1) << down) >> 1;
+#if defined(HISS_DSP)
+    for (; n >= 2; n -= 2, y += 2, x += 2, u += 2) {
+        const int32_t a = hiss_word(x);
+        const int32_t b = hiss_word(u);
+        const uint32_t low = hiss_smlabb(b, up_u, hiss_smlabb(a, up_x, (uint32_t)half));
+        const uint32_t high = hiss_smlatb(b, up_u, hiss_smlatb(a, up_x, (uint32_t)half));
+        hiss_put(y, hiss_both(hiss_ssat16(hiss_asr(hiss_signed(low), down)), hiss_ssat16(hiss_asr(hiss_signed(high), down))));
+        HISS_MOVED(x);
+        HISS_MOVED(u);
+        HISS_MOVED(y);
+    }
+#endif
+    for (; n > 0; --n, ++y, ++x, ++u) {
+        *y = hiss_floored((uint32_t)(*x * up_x + *u * up_u + half), down);
+    }
+}
 
 void hiss_gelu_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n)
 {
@@ -1400,17 +1519,22 @@ static int32_t hiss_rsqrt_s64(uint64_t p, int *exponent)
 
 /* |v| < 2^s, so v goes up to 31 bits before its product with the root. */
 static void hiss_norm(int16_t *y, const int16_t *x, uint32_t times, uint32_t sum, int64_t power, const int16_t *gain,
-                      const int32_t *bias, int shift, size_t n)
+                      int shift, size_t n)
 {
     int s;
     const int32_t root = (hiss_rsqrt_s64((uint64_t)power, &s) + 16384) >> 15;
     const int32_t r = root < INT16_MAX ? root : INT16_MAX;
     times <<= 31 - s;
     sum <<= 31 - s;
-    for (; n > 0; --n, ++x, ++y, ++gain, ++bias) {
+    for (; n > 0; --n, ++x, ++y, gain += 2) {
         const int32_t u = *x;
         const int32_t w = hiss_product(hiss_signed(times * (uint32_t)u - sum), r);
-        *y = hiss_floored(hiss_product_sum(w, HISS_I16(gain), (uint32_t)HISS_I32(bias)), shift);
+#if defined(HISS_DSP)
+        const int32_t pair = hiss_word(gain);
+        *y = (int16_t)hiss_ssat16_half(hiss_sxtah_high(hiss_asr(hiss_smulwb(w, pair), shift), pair));
+#else
+        *y = hiss_halved((uint32_t)hiss_product(w, HISS_I16(gain)), shift, HISS_I16(gain + 1));
+#endif
     }
 }
 
@@ -1436,21 +1560,19 @@ static int64_t hiss_squares(const int16_t *x, size_t n, int32_t *sum)
     return squares;
 }
 
-void hiss_norm_layer_s16(int16_t *y, const int16_t *x, const int16_t *gain, const int32_t *bias, int64_t eps, int shift,
-                         size_t n)
+void hiss_norm_layer_s16(int16_t *y, const int16_t *x, const int16_t *gain, int64_t eps, int shift, size_t n)
 {
     int32_t sum;
     const int64_t squares = hiss_squares(x, n, &sum);
     const int64_t power = (int64_t)n * ((int64_t)n * squares - (int64_t)sum * sum); /* sum of (n x - sum)^2 */
-    hiss_norm(y, x, (uint32_t)n, (uint32_t)sum, power + eps, gain, bias, shift, n);
+    hiss_norm(y, x, (uint32_t)n, (uint32_t)sum, power + eps, gain, shift, n);
 }
 
-void hiss_norm_rms_s16(int16_t *y, const int16_t *x, const int16_t *gain, const int32_t *bias, int64_t eps, int shift,
-                       size_t n)
+void hiss_norm_rms_s16(int16_t *y, const int16_t *x, const int16_t *gain, int64_t eps, int shift, size_t n)
 {
     int32_t sum; /* not needed */
     const int64_t squares = hiss_squares(x, n, &sum);
-    hiss_norm(y, x, 1U, 0U, squares + eps, gain, bias, shift, n);
+    hiss_norm(y, x, 1U, 0U, squares + eps, gain, shift, n);
 }
 
 /* ---- Selective ---- */
@@ -1546,14 +1668,15 @@ void hiss_mul_s16(int16_t *y, const int16_t *a, const int16_t *b, int shift, siz
     }
 }
 
-void hiss_copy_s16(int16_t *y, const int16_t *x, size_t n)
+HISS_APART void hiss_copy_s16(int16_t *y, const int16_t *x, size_t n)
 {
 #if defined(HISS_DSP)
-    for (; n >= 8; n -= 8, x += 8, y += 8) {
+    for (; n >= 4; n -= 4, x += 4, y += 4) {
+        const int32_t next = hiss_word(x + 2);
         hiss_put(y, hiss_word(x));
-        hiss_put(y + 2, hiss_word(x + 2));
-        hiss_put(y + 4, hiss_word(x + 4));
-        hiss_put(y + 6, hiss_word(x + 6));
+        hiss_put(y + 2, next);
+        HISS_MOVED(x);
+        HISS_MOVED(y);
     }
 #endif
     for (; n > 0; --n, ++x, ++y) {

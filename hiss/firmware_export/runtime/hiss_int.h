@@ -54,17 +54,20 @@ static inline int16_t hiss_input_one(int32_t x, int32_t mean, int32_t offset, in
     return (int16_t)hiss_rounded(hiss_clamped(x * 16 - mean, lo, hi) - offset, shift);
 }
 
-/* Affine.  y = (bias + W x) >> shift, a shift a row; the bias holds the half that rounds. A sum of terms is one term:
-   their columns and their x, one after the other.
+/* What ends four sums: their halves h (a bias in halves of y's unit, the half that rounds included), then their shifts s;
+   y = ((sum >> s) + h) >> 1. In s8 tables h takes two bytes, low first, and s one; in s16 tables two s share a number,
+   the first one in its low byte: the same bytes. What ends one sum: h, s. */
+
+/* Affine.  y = W x + bias, a shift a row. A sum of terms is one term: their columns and their x, one after the other.
    W: (rows, columns), four rows and two columns at a time: s8 as 00 10 01 11 20 30 21 31, s16 as 00 01 10 11 20 21 30 31;
-   of an odd last column the four rows; rows that make no four one by one, as wide: all of it.
-   by8: columns are a multiple of 8, above 0.   wide: a sum may need more than 32 bits. */
-void hiss_affine_s8(int16_t *y, const int8_t *w, const int16_t *x, size_t columns, const int32_t *bias,
-                    const int8_t *shift, size_t rows);
-void hiss_affine_by8_s8(int16_t *y, const int8_t *w, const int16_t *x, size_t columns, const int32_t *bias,
-                        const int8_t *shift, size_t rows);
-void hiss_affine_s16(int16_t *y, const int16_t *w, const int16_t *x, size_t columns, const int32_t *bias,
-                     const int8_t *shift, size_t rows);
+   of an odd last column the four rows; then what ends them.   rows: each row, then what ends it.
+   rows are a multiple of 4, of `rows` any number.   by8: columns are a multiple of 8, above 0.   wide: a sum may need more than 32 bits; y = (bias + W x) >> shift, W row
+   by row, the bias with the half that rounds. */
+void hiss_affine_s8(int16_t *y, const int8_t *w, const int16_t *x, size_t columns, size_t rows);
+void hiss_affine_by8_s8(int16_t *y, const int8_t *w, const int16_t *x, size_t columns, size_t rows);
+void hiss_affine_s16(int16_t *y, const int16_t *w, const int16_t *x, size_t columns, size_t rows);
+void hiss_rows_s8(int16_t *y, const int8_t *w, const int16_t *x, size_t columns, size_t rows);
+void hiss_rows_s16(int16_t *y, const int16_t *w, const int16_t *x, size_t columns, size_t rows);
 void hiss_affine_wide_s16(int16_t *y, const int16_t *w, const int16_t *x, size_t columns, const int64_t *bias,
                           const int8_t *shift, size_t rows);
 
@@ -145,10 +148,9 @@ void hiss_diagonal_read_s32_s8(int16_t *y, const int32_t *h, const int8_t *c, co
                                const int16_t *u, size_t channels, size_t modes);
 void hiss_diagonal_read_s32_s16(int16_t *y, const int32_t *h, const int16_t *c, const int16_t *feed,
                                 const int8_t *shift, const int16_t *u, size_t channels, size_t modes);
-/* both in one pass */
-void hiss_diagonal_s32_s16(int16_t *y, int32_t *h, const int16_t *d, const int8_t *shifts,
-                           const int8_t *drive, const int16_t *c, const int16_t *feed, const int8_t *shift,
-                           const int16_t *u, size_t channels, size_t modes);
+/* Both in one pass, where the modes of a channel share the shift of their products.   m: channel by channel feed, three
+   shifts in one number (of the products 5 bits, of the sum 5, of u 6 and 32 too much), then d and c of each mode. */
+void hiss_diagonal_s32_s16(int16_t *y, int32_t *h, const int16_t *m, const int16_t *u, size_t channels, size_t modes);
 void hiss_diagonal_step_s16(int16_t *h, const int16_t *d, const int8_t *shifts, const int8_t *drive,
                             const int16_t *u, size_t channels, size_t modes);
 void hiss_diagonal_read_s16_s8(int16_t *y, const int16_t *h, const int8_t *c, const int16_t *feed, const int8_t *shift,
@@ -156,13 +158,18 @@ void hiss_diagonal_read_s16_s8(int16_t *y, const int16_t *h, const int8_t *c, co
 void hiss_diagonal_read_s16_s16(int16_t *y, const int16_t *h, const int16_t *c, const int16_t *feed,
                                 const int8_t *shift, const int16_t *u, size_t channels, size_t modes);
 
-/* Fir.  y = (bias + t_0 u + sum_{k=1..past} t_k u_{-k}) >> shift, the bias as of Affine.   taps: (K, H), present sample first;
-   history: (K-1, H) ring. `at` is the row where the ring takes its next sample, `past` how many of the samples before
-   this one count. */
-void hiss_fir_s8(int16_t *y, const int16_t *history, const int8_t *taps, const int32_t *bias, const int8_t *shift,
-                 const int16_t *u, size_t channels, size_t n_taps, size_t at, size_t past);
-void hiss_fir_s16(int16_t *y, const int16_t *history, const int16_t *taps, const int32_t *bias, const int8_t *shift,
-                  const int16_t *u, size_t channels, size_t n_taps, size_t at, size_t past);
+/* Fir.  y = t_0 u + sum_{k=1..past} t_k u_{-k} + bias, of n channels, which are a multiple of 4; of `filters` any number.
+   taps: four channels at a time what ends them, then (K, 4), present sample first;   filters: of each what ends it, then K.
+   history: (K-1, channels) ring. `at` is the row where the ring takes its next sample, `past` how many of the samples
+   before this one count. */
+void hiss_fir_s8(int16_t *y, const int16_t *history, const int8_t *taps, const int16_t *u, size_t channels, size_t n_taps,
+                 size_t at, size_t past, size_t n);
+void hiss_fir_s16(int16_t *y, const int16_t *history, const int16_t *taps, const int16_t *u, size_t channels, size_t n_taps,
+                  size_t at, size_t past, size_t n);
+void hiss_filters_s8(int16_t *y, const int16_t *history, const int8_t *taps, const int16_t *u, size_t channels,
+                     size_t n_taps, size_t at, size_t past, size_t n);
+void hiss_filters_s16(int16_t *y, const int16_t *history, const int16_t *taps, const int16_t *u, size_t channels,
+                      size_t n_taps, size_t at, size_t past, size_t n);
 
 /* Delay.  history: (rows, width) ring, `at` its next row.   delay: y_i = u_{-ages_i}[channels_i];
    lags: the whole row for each age in turn;   start: the past before the first sample is the first sample.
@@ -195,12 +202,10 @@ void hiss_exp_s16(int16_t *y, const int16_t *x, int frac, int out, size_t n);
 void hiss_relu_s16(int16_t *y, const int16_t *x, int shift, size_t n);
 void hiss_clip_s16(int16_t *y, const int16_t *x, int16_t lo, int16_t hi, int shift, size_t n);
 
-/* Norm.  y = (gain w + bias) >> shift, the bias as of Affine;  w = v / sqrt(sum v^2 + eps) in units of 2^-29, its product
-   drops the low 16 bits.   layer: v = n x - sum x;   rms: v = x. */
-void hiss_norm_layer_s16(int16_t *y, const int16_t *x, const int16_t *gain, const int32_t *bias, int64_t eps, int shift,
-                         size_t n);
-void hiss_norm_rms_s16(int16_t *y, const int16_t *x, const int16_t *gain, const int32_t *bias, int64_t eps, int shift,
-                       size_t n);
+/* Norm.  y = ((gain w >> 16 >> shift) + halves) >> 1;  w = v / sqrt(sum v^2 + eps) in units of 2^-29.   gain: (n, 2), gain and
+   halves as above.   layer: v = n x - sum x;   rms: v = x. */
+void hiss_norm_layer_s16(int16_t *y, const int16_t *x, const int16_t *gain, int64_t eps, int shift, size_t n);
+void hiss_norm_rms_s16(int16_t *y, const int16_t *x, const int16_t *gain, int64_t eps, int shift, size_t n);
 
 /* Add.  y = (2^up_a a + 2^up_b b) 2^-shift, or minus b.   A longer sum: its terms go into sum one by one. */
 void hiss_add_s16(int16_t *y, const int16_t *a, int up_a, const int16_t *b, int up_b, int shift, size_t n);
@@ -209,6 +214,9 @@ void hiss_sum_s16(int64_t *sum, const int16_t *x, int up, int sign, size_t n);
 void hiss_sum_end_s16(int16_t *y, const int64_t *sum, int shift, size_t n);
 /* Mul.  y = a b 2^-shift. */
 void hiss_mul_s16(int16_t *y, const int16_t *a, const int16_t *b, int shift, size_t n);
+/* Glu.  y = x + u sigmoid(v), the product in the place of u.   how: the fractional bits of v; shifts of the sigmoid, of the product, up of x, up of the
+   product, of the sum. */
+void hiss_glu_s16(int16_t *y, const int16_t *x, int16_t *u, const int16_t *v, const int8_t *how, size_t n);
 void hiss_copy_s16(int16_t *y, const int16_t *x, size_t n);
 void hiss_zero_s16(int16_t *y, size_t n);
 void hiss_zero_s32(int32_t *y, size_t n);
