@@ -20,6 +20,16 @@ def rmse(y: Floats, estimate: Floats) -> NDArray[np.float64]:
     return np.asarray(np.sqrt((error**2).mean(0)))
 
 
+def mae(y: Floats, estimate: Floats) -> NDArray[np.float64]:
+    """(D,) mean absolute error, in the unit of y."""
+    return np.asarray(abs(estimate.astype(np.float64) - y).mean(0))
+
+
+def distance(y: Floats, estimate: Floats) -> float:
+    """Mean over points of the norm of the error over all outputs."""
+    return float(np.linalg.norm(estimate.astype(np.float64) - y, axis=1).mean())
+
+
 def r2(y: Floats, estimate: Floats) -> NDArray[np.float64]:
     """(D,) share of the variance of y that is explained; 0 where y is constant."""
     variance = y.astype(np.float64).var(0)

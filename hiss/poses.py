@@ -54,14 +54,3 @@ def orientations_at(t: Floats, turns: R, grid: Floats) -> R:
 def two_columns(turns: R) -> Floats:
     """(n, 6): the first two columns of each rotation matrix, row by row; they never jump."""
     return np.asarray(turns.as_matrix()[:, :, :2]).reshape(-1, 6)
-
-
-def rotations_of(columns: Floats) -> R:
-    """The reverse of `two_columns`: the rotation whose axes are nearest to them (Gram-Schmidt)."""
-    from scipy.spatial.transform import Rotation
-
-    a, b = np.moveaxis(np.asarray(columns, np.float64).reshape(-1, 3, 2), 2, 0)
-    x = a / np.linalg.norm(a, axis=1, keepdims=True)
-    y = b - (x * b).sum(1, keepdims=True) * x
-    y /= np.linalg.norm(y, axis=1, keepdims=True)
-    return Rotation.from_matrix(np.stack([x, y, np.cross(x, y)], axis=2))

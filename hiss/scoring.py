@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hiss.errors import MismatchError, RecordingError
 from hiss.gaps import Gaps, behind, regular, tared
-from hiss.metrics import cumulative, nmse, r2, rmse
+from hiss.metrics import cumulative, distance, mae, nmse, r2, rmse
 from hiss.program import Program, interpreter, sequence
 from hiss.recording import Recording, check_channels, choose_inputs, choose_targets
 
@@ -37,6 +37,14 @@ class Scored:
     def rmse(self) -> NDArray[np.float64]:
         """(D,) in the units of the targets."""
         return rmse(self.y[self.valid], self.estimate[self.valid])
+
+    def mae(self) -> NDArray[np.float64]:
+        """(D,) mean absolute errors, in the units of the targets."""
+        return mae(self.y[self.valid], self.estimate[self.valid])
+
+    def distance(self) -> float:
+        """Mean norm of the error over all outputs."""
+        return distance(self.y[self.valid], self.estimate[self.valid])
 
     def r2(self) -> NDArray[np.float64]:
         """(D,) share of variance explained."""

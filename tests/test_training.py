@@ -322,7 +322,7 @@ def test_evaluate_prints_its_json_and_nothing_else(trained: Path, windows: list[
     data = json.loads(result.stdout)
     assert set(data) >= {"outputs", "nmse", "lookahead_s", "split", "arithmetic", "data", "seed"}
     row = data["outputs"]["force"]
-    assert set(row) == {"rmse", "r2", "unit"}
+    assert set(row) == {"rmse", "r2", "mae", "unit"}
     assert (data["split"], data["lookahead_s"], row["unit"]) == ("test", 0.0, "N")
     run = Run.load(trained / "run")
     assert data["nmse"] == pytest.approx((row["rmse"] / run.scaling.y_std[0]) ** 2)

@@ -71,7 +71,8 @@ def command(
     The folded program is scored in float32, as it is deployed, or an integer program in its integers: whole
     recordings from fresh state, or windows. Files of --data without test recordings are scored wholly. A plot per
     output goes into RUN.
-    JSON: {"outputs": {NAME: {"rmse", "r2", "unit"}}, "nmse", "lookahead_s", "split", "arithmetic", "data", "seed"};
+    JSON: {"outputs": {NAME: {"rmse", "r2", "mae", "unit"}}, "nmse", "mse", "distance" (mean norm of the error over
+    outputs; both where all have one unit), "lookahead_s", "split", "arithmetic", "data", "seed"};
     nmse = mean over outputs of MSE / variance of the training target; where targets are changes, such as d0.2(px), also
     "position_error": how far their sum is off.
 
@@ -168,8 +169,8 @@ def recordings_of(run: Run, files: dict[str, str]) -> tuple[list[Recording], lis
 
 def _result(run: Run, scored: Scored, split: str) -> dict[str, Any]:
     outputs = {
-        target.name: {"rmse": float(error), "r2": float(share), "unit": target.unit}
-        for target, error, share in zip(run.targets, scored.rmse(), scored.r2(), strict=True)
+        target.name: {"rmse": float(error), "r2": float(share), "mae": float(off), "unit": target.unit}
+        for target, error, share, off in zip(run.targets, scored.rmse(), scored.r2(), scored.mae(), strict=True)
     }
     return {
         "outputs": outputs,
@@ -181,16 +182,18 @@ def _result(run: Run, scored: Scored, split: str) -> dict[str, Any]:
 
 
 def _motion(run: Run, scored: Scored) -> dict[str, Any]:
-    """What the summed estimates are off by, where all outputs are changes since the estimate before."""
+    """Errors of all outputs together, where they share a unit: MSE, mean distance, and where they are changes since
+    the estimate before, how far their sum is off."""
+    if len({target.unit for target in run.targets}) > 1:
+        return {}  # a norm of metres and radians says nothing
+    both = {"mse": float((scored.rmse() ** 2).mean()), "distance": scored.distance()}
     changes = [change_of(target.name) for target in run.targets]
     step_s = run.period / run.rate_hz
     if not all(c is not None and abs(c[1] - step_s) < 1e-6 * step_s for c in changes):
-        return {}
-    if len({target.unit for target in run.targets}) > 1:
-        return {}  # a norm of metres and radians says nothing
+        return both
     per_s = all(c is not None and c[0] == "v" for c in changes)
     unit = run.targets[0].unit.removesuffix("/s") if per_s else run.targets[0].unit
-    return {"position_error": {"mean": scored.position_error() * (step_s if per_s else 1.0), "unit": unit}}
+    return both | {"position_error": {"mean": scored.position_error() * (step_s if per_s else 1.0), "unit": unit}}
 
 
 def _table(result: dict[str, Any]) -> str:
