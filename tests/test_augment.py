@@ -167,7 +167,7 @@ def test_training_takes_the_options_and_a_turned_run_covers_every_turn() -> None
     from hiss.models import S4D, Hierarchical
     from hiss.training import TrainOptions, fit
 
-    options = TrainOptions(steps=4, epoch_steps=2, batch=2, window_samples=30, rotate="full", gain=0.1, noise=0.1)
+    options = TrainOptions(steps=4, epoch_steps=2, batch=2, window_samples=30, rotate="full", gain=0.1, input_noise=0.1)
     net = Hierarchical(S4D(4, 1, 4), S4D(4, 1, 4), 5)
     runs = [
         fit(net, [recording(300)], "vel_*", options=o, progress=False, device="cpu")
@@ -178,3 +178,13 @@ def test_training_takes_the_options_and_a_turned_run_covers_every_turn() -> None
     assert runs[1].scaling.hi[0] != runs[1].scaling.hi[1]
     with pytest.raises(ValueError, match="rotate"):
         TrainOptions(rotate="roll")
+
+
+def test_no_key_of_a_config_means_two_things_and_each_option_has_one() -> None:
+    pytest.importorskip("torch")
+    from hiss.cli.settings import OPTION_KEYS, Settings
+    from hiss.training import TrainOptions
+
+    own = {f.name for f in dataclasses.fields(Settings)}
+    assert not own & set(OPTION_KEYS)
+    assert {f.name for f in dataclasses.fields(TrainOptions)} == set(OPTION_KEYS)

@@ -45,7 +45,7 @@ OPTION_KEYS = {
     "rotate": str,
     "gain": float,
     "offset": float,
-    "noise": float,
+    "input_noise": float,
     "least_base": float,
     "min_gain": float,
 }

@@ -36,7 +36,7 @@ class TrainOptions:
     rotate: str = "none"  # or yaw, full: vectors NAME_x _y _z turned at random; yaw_inputs, full_inputs: targets stay
     gain: float = 0.0  # deviation of the gain of each channel in a training window
     offset: float = 0.0  # deviation of its offset, in the channel's own deviations
-    noise: float = 0.0  # deviation of white noise on it, in the channel's own deviations
+    input_noise: float = 0.0  # deviation of white noise on it, in the channel's own deviations
     least_base: float = 0.5  # share of the validation variance that a base must explain to be kept
     min_gain: float = 0.01  # share by which the correction must lower the validation error to be kept
 
@@ -47,7 +47,7 @@ class TrainOptions:
         for name in ("lr", "ssm_lr", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be more than 0; got {getattr(self, name)}")
-        for name in ("weight_decay", "warmup_steps", "whiten", "min_gain", "gain", "offset", "noise"):
+        for name in ("weight_decay", "warmup_steps", "whiten", "min_gain", "gain", "offset", "input_noise"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)}")
         if not (self.lowpass_hz >= 0 and 1 <= self.lowpass_order <= 8):
