@@ -11,6 +11,7 @@ Differences are made anew from what was changed, so they are those of a recordin
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,9 @@ from hiss.scaling_rules import SMALLEST_STD
 
 ROTATIONS = ("none", "yaw", "full", "yaw_inputs", "full_inputs")
 """yaw: about z, of what is given in a frame whose z is up; full: any. _inputs: targets, in another frame, stay."""
+
+AXIS = re.compile(r"(.*)_([wxyz])(\)|\+\d+|-\d+)?$")
+"""NAME_x, or a change or another time of it: d0.2(NAME_x), NAME_x+3."""
 
 Groups = tuple[tuple[int, ...], ...]
 
@@ -70,23 +74,33 @@ def find_turns(rotate: str, channels: Seq[Channel], targets: Seq[Channel]) -> Tu
 
 
 def _vectors(names: Seq[str], axes: str) -> Groups:
-    known = {name.lower(): i for i, name in enumerate(names)}
-    stems = dict.fromkeys(name[:-2] for name in known if name[-2:] in ("_x", "_y", "_z"))
+    """The columns of each vector that has these axes."""
+    known: dict[tuple[str, str], dict[str, int]] = {}
+    for i, name in enumerate(names):
+        if match := AXIS.match(name.lower()):
+            known.setdefault((match[1], match[3] or ""), {})[match[2]] = i
     groups = []
-    for stem in stems:
-        if f"{stem}_w" in known:
+    for (stem, end), found in known.items():
+        if "w" in found and len(found) == 4:
             raise TrainingError(f"{stem}_w, _x, _y, _z is a quaternion, which does not turn as a vector: leave it out")
-        missing = [f"{stem}_{axis}" for axis in axes if f"{stem}_{axis}" not in known]
+        missing = [f"{stem}_{axis}{end}" for axis in axes if axis not in found]
         if axes == "xy" and len(missing) == 2:
             continue  # z alone stays what it is
         if missing:
             raise TrainingError(f"{stem} cannot be turned without {', '.join(missing)}: take all axes, or none")
-        groups.append(tuple(known[f"{stem}_{axis}"] for axis in axes))
+        groups.append(tuple(found[axis] for axis in axes))
     return tuple(groups)
 
 
 def _said(columns: Seq[Channel], groups: Groups) -> str:
-    return ", ".join(columns[g[0]].name[:-2] + "_" + "".join(columns[i].name[-1] for i in g) for g in groups)
+    said = []
+    for group in groups:
+        first = columns[group[0]].name
+        at = AXIS.match(first.lower())
+        assert at is not None  # it was found by its axis
+        letters = "".join(columns[i].name[at.start(2)] for i in group)
+        said.append(first[: at.start(2)] + letters + first[at.end(2) :])
+    return ", ".join(said)
 
 
 def scaling_of_turned(scaling: Scaling, recordings: Seq[Recording], turns: Turns) -> Scaling:

@@ -156,6 +156,14 @@ def test_what_cannot_be_turned_is_refused(names: tuple[str, ...], targets: tuple
         find_turns("full", make_channels(names), make_channels(targets))
 
 
+def test_changes_and_other_times_of_a_vector_are_vectors() -> None:
+    targets = make_channels(["d0.2(p_x)", "d0.2(p_y)", "acc_x+1", "acc_y+1", "acc_x+2", "acc_y+2"])
+    turns = find_turns("yaw", recording().channels, targets)
+    assert turns is not None
+    assert turns.targets == ((0, 1), (2, 3), (4, 5))
+    assert "d0.2(p_xy), acc_xy+1, acc_xy+2" in turns.said
+
+
 def test_what_is_turned_is_said() -> None:
     turns = find_turns("yaw", recording().channels, recording().targets)
     assert turns is not None
