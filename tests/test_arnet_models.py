@@ -200,6 +200,20 @@ def test_the_errors_of_weights_are_those_of_least_squares():
     assert (_errors(x, left, 1.0) < fit_.error[0]).all()
 
 
+def test_auto_takes_old_ages_where_they_tell_more():
+    """Slow channels whose sample of two seconds ago is the target: near lags alone cannot know it."""
+    rng = np.random.default_rng(0)
+    x = np.stack([np.convolve(rng.normal(size=6300), np.hanning(301), "valid") for _ in range(2)], 1)
+    y = np.roll(x[:, :1], 200, 0) + 0.1 * rng.normal(size=(len(x), 1))
+    names, target = make_channels(["u", "v"]), make_channels(["y"])
+    r = Recording("a", np.arange(len(x)) / 100, x, names, y, target, rate_hz=100.0)
+    far = fit(ARNet(lags=5, spacing="all", fit="auto"), [r], "y", progress=False)
+    assert max(far.module.ages) >= 200
+    near = fit(ARNet(lags=5, spacing="all", fit="exact"), [r], "y", progress=False)
+    errors = [np.sqrt(np.mean((run.estimate(r.x[None])[0] - r.y) ** 2)) for run in (far, near)]
+    assert errors[0] < 0.5 * errors[1]
+
+
 def test_a_fitted_run_is_read_back_equal_and_fits_again_to_the_same_bytes(tmp_path):
     spec = ARNet(lags=12, spacing="all", fit="auto")
     runs = [fit(spec, [recording()], "y", progress=False, out=tmp_path / str(i)) for i in range(2)]
