@@ -82,7 +82,7 @@ class Settings:
     change: str = ""  # displacement or velocity: of the targets, from one estimate to the next
     forecast: int = 0  # samples ahead: the targets become TARGET+1 .. TARGET+N
     denoise: int | None = None  # samples behind: the target becomes TARGET-K, estimated from the others
-    noise: float = 0.0  # deviation of the noise of what is denoised, in its unit; 0 = not known
+    noise_sd: float = 0.0  # deviation of the noise of what is denoised, in its unit; 0 = not known
     init: str = "lin"
     discretization: str = "zoh"
     dropout: float = 0.1
@@ -146,7 +146,7 @@ class Settings:
             sparsity=self.sparsity,
             ranges=lag_ranges(self.range, channels, lags),
             skip=self._skipped(channels),
-            noise=self.noise,
+            noise=self.noise_sd,
         )
 
     def _skipped(self, channels: Sequence[str]) -> tuple[tuple[int, int], ...]:
@@ -154,6 +154,8 @@ class Settings:
         if self.denoise is None:
             return ()
         names = [target.rpartition("-")[0] for target in self.target]
+        if gone := [name for name in names if name not in channels]:
+            raise ValueError(f"{gone[0]} is to be denoised, so it must be among the inputs: {', '.join(channels)}")
         return tuple((self.denoise, list(channels).index(name)) for name in names)
 
     def _level(self, name: str) -> StackSpec:
@@ -275,7 +277,7 @@ KINDS: dict[str, type] = {
     "change": str,
     "forecast": int,
     "denoise": int,
-    "noise": float,
+    "noise_sd": float,
     "init": str,
     "discretization": str,
     "dropout": float,

@@ -61,7 +61,7 @@ QUANTIZE_AWARE = {"steps": 300, "lr": 5e-4, "ssm_lr": 2e-4, "weight_decay": 0.0,
 @click.option("--change", type=click.Choice(list(KINDS)), help="Estimate how --target, a position, moved since before.")
 @click.option("--forecast", type=click.IntRange(min=1), metavar="N", help="Estimate --target 1 to N samples later.")
 @click.option("--denoise", type=click.IntRange(min=0), metavar="K", help="Estimate --target of K samples before.")
-@click.option("--noise", type=Positive(), metavar="SD", help="With --denoise: deviation of the noise, where known.")
+@click.option("--noise-sd", type=Positive(), metavar="SD", help="With --denoise: deviation of the noise, where known.")
 @click.option("--base/--no-base", default=None, help="With or without the exactly fitted linear part. [with]")
 @click.option("--seed", type=click.IntRange(min=0), help="Same seed, same checkpoint. [0]")
 @click.option("--device", help="cpu, cuda, cuda:1, auto. [auto]")
