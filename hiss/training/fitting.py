@@ -30,7 +30,7 @@ from hiss.training.filtering import filtered, front_of
 from hiss.training.grids import Grids, attach
 from hiss.training.group import Group, joined, own_device, rank_of_environment
 from hiss.training.labels import some_labels
-from hiss.training.lags import denoised, fit_lags, intervals, spreads
+from hiss.training.lags import fitted_lags
 from hiss.training.learner import Frame, Learner
 from hiss.training.loop import Progress, run_loop
 from hiss.training.options import TrainOptions
@@ -236,39 +236,12 @@ def _lags(run: Run, spec: ARNet, data: Data, before: ARNetModel | None, say: Say
     if before is not None:
         return before
     try:
-        model = fit_lags(spec, data.parts, data.val, data.scaling.n_channels, say)
+        model, found = fitted_lags(spec, data.parts, data.val, data.scaling, data.rate_hz, say)
     except ValueError as error:
         raise TrainingError(str(error)) from error
-    model = _or_spread(model, spec, data, say)
-    y_std = data.scaling.y_std
-    run.provenance |= {
-        "interval": intervals(model, data.val, y_std),
-        "spread": spreads(model, data.val, y_std),
-        "ridge": model.ridge,
-    }
-    if spec.noise:  # errors beside samples that the estimate holds itself would tell nothing
-        model = denoised(model, (spec.noise / y_std) ** 2, data.val)
-        run.provenance = {k: v for k, v in run.provenance.items() if k not in ("interval", "spread")}
+    run.provenance |= found
     run.spec = dataclasses.replace(spec, taps=tuple(model.taps))
     return model
-
-
-def _or_spread(model: ARNetModel, spec: ARNet, data: Data, say: Say) -> ARNetModel:
-    """With fit "auto" and nothing else asked for: ages spread over a long window instead, where validation prefers
-    them. Neighbouring lags of many channels tell the same, and their number leaves no room for old ones."""
-    asked = spec.own or spec.chunk_rate or spec.ranges or spec.skip
-    if spec.fit != "auto" or asked or max(spec.windows_s) * data.rate_hz < 2 * spec.period:
-        return model
-    wide = ARNet(period=spec.period, windows_s=spec.windows_s)
-    other, strength, error = fit_base(wide, data.parts, data.val, data.scaling.n_channels, data.rate_hz)
-    other.ridge, own = strength, mean_square(model, data.val)
-    window = f"{len(other.ages)} ages spread over {max(other.ages) / data.rate_hz:g} s, strength {strength:g}"
-    better = error < own
-    say(
-        f"AR-Net (auto): {window}: validation error {error**0.5:.4g}, of the lags {own**0.5:.4g}; "
-        f"{'taken' if better else 'not taken'}"
-    )
-    return other if better else model
 
 
 def _finished(run: Run, base: ARNetModel | None, network: nn.Module | None, out: Path | None) -> Run:

@@ -12,6 +12,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,15 +21,44 @@ from numpy.typing import NDArray
 from hiss.arnet.choose import choose
 from hiss.arnet.descent import Descent, descend
 from hiss.arnet.equations import Rows
-from hiss.dataset import Batch, Sequence
+from hiss.dataset import Batch, Scaling, Sequence
 from hiss.models.arnet import ARNet, ARNetModel, Tap
 from hiss.ridge import F64, summed
-from hiss.training.base import STRENGTHS, mean_square
+from hiss.training.base import STRENGTHS, fit_base, mean_square
 
 LARGEST_POLE = 0.995
 """Of a closed loop."""
 SHARES = (0.25, 0.5, 0.75, 1.0, 1.0)
 """How much of the past is its own estimates, fit after fit: scheduled sampling by exact solutions."""
+
+
+def fitted_lags(
+    spec: ARNet, parts: Seq[Sequence], val: Batch, scaling: Scaling, rate_hz: float, say: Callable[[str], None]
+) -> tuple[ARNetModel, dict[str, Any]]:
+    """(the linear model of an AR-Net that chooses its lags, what its provenance says of its errors)."""
+    model = fit_lags(spec, parts, val, scaling.n_channels, say)
+    model = _or_spread(model, spec, parts, val, rate_hz, say)
+    if spec.noise:  # errors beside samples that the estimate holds itself would tell nothing
+        return denoised(model, (spec.noise / scaling.y_std) ** 2, val), {"ridge": model.ridge}
+    found = {"interval": intervals(model, val, scaling.y_std), "spread": spreads(model, val, scaling.y_std)}
+    return model, {**found, "ridge": model.ridge}
+
+
+def _or_spread(
+    model: ARNetModel, spec: ARNet, parts: Seq[Sequence], val: Batch, rate_hz: float, say: Callable[[str], None]
+) -> ARNetModel:
+    """With fit "auto" and nothing else asked for: ages spread over a long window instead, where validation prefers
+    them. Neighbouring lags of many channels tell the same, and their number leaves no room for old ones."""
+    asked = spec.own or spec.chunk_rate or spec.ranges or spec.skip
+    if spec.fit != "auto" or asked or max(spec.windows_s) * rate_hz < 2 * spec.period:
+        return model
+    wide = ARNet(period=spec.period, windows_s=spec.windows_s)
+    other, strength, error = fit_base(wide, parts, val, model.n_channels, rate_hz)
+    other.ridge, own = strength, mean_square(model, val)
+    window = f"{len(other.ages)} ages spread over {max(other.ages) / rate_hz:g} s, strength {strength:g}"
+    taken = "taken" if error < own else "not taken"
+    say(f"AR-Net (auto): {window}: validation error {error**0.5:.4g}, of the lags {own**0.5:.4g}; {taken}")
+    return other if error < own else model
 
 
 def fit_lags(spec: ARNet, parts: Seq[Sequence], val: Batch, n_channels: int, say: Callable[[str], None]) -> ARNetModel:
