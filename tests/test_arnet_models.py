@@ -84,6 +84,25 @@ def test_integers_follow_the_floating_point_program(name):
     assert error.max() < 0.02  # int16 weights and values
 
 
+@pytest.mark.parametrize("name", ["hidden", "chunk rate", "own, chunk rate"])
+def test_compiled_integers_are_the_definition_in_every_bit(name):
+    """Usual samples, then full scale; the other kinds are among the families that run on every core."""
+    from hiss.engines.c_engine import CStepper
+    from hiss.engines.host_compiler import find_compiler
+    from hiss.errors import HissError
+    from hiss.program import integer_sequence
+
+    try:
+        find_compiler()
+    except HissError as error:
+        pytest.skip(str(error))
+    made, _ = quantized(program_of(name), [samples(1000)], weights="int8")
+    x = np.concatenate([samples(300), np.random.default_rng(0).integers(-(2**15), 2**15, (200, CHANNELS))]).astype(
+        float
+    )
+    np.testing.assert_array_equal(CStepper(made).run(x), integer_sequence.predict(made, x).astype(np.float32))
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_a_cut_recording_has_the_same_beginning(name):
     program, x = program_of(name), samples()
