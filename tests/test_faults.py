@@ -28,6 +28,7 @@ from hiss.realtime.feeds import RecordingFeed
 from hiss.realtime.live import Limits, Loop
 from hiss.realtime.open_feed import decoded_feed
 from hiss.realtime.recorder import Recorder
+from hiss.realtime.several import SeveralFeed
 from hiss.realtime.sinks import LiveJsonLines
 from hiss.realtime.sources import make_source
 from hiss.recording import Recording, read_recordings
@@ -295,7 +296,7 @@ def test_unplugged_and_plugged_in_again(tmp_path: Path, device: str) -> None:
         time.sleep(1.2)  # longer than silence may last
         with terminal(link) as (_, write_again, _):
             wait_until(lambda: "replugged" in kept.kinds)
-            write_again(frame(99, x[0])[50:] + b"".join(frame(i, row) for i, row in enumerate(x[100:])))
+            write_again(frame(100, x[100])[40:] + b"".join(frame(i, row) for i, row in enumerate(x[100:])))
             time.sleep(0.5)
 
     with terminal(link) as (port, write, unplug):
@@ -308,8 +309,45 @@ def test_unplugged_and_plugged_in_again(tmp_path: Path, device: str) -> None:
     told = [kind for kind in kept.kinds if kind in ("unplugged", "replugged", "restart")]
     assert told == ["unplugged", "replugged", "restart", "unplugged"]
     assert (loop.summary.restarts, loop.summary.lost, feed.counts.checksum) == (1, 0, 0)
-    assert feed.counts.skipped == 40 + len(frame(0, x[0])[50:])
+    assert feed.counts.skipped == len(frame(0, x[0]))  # two halves that would make a frame
     assert len(read_recordings(tmp_path / "kept.h5")[0]) == 200
+
+
+def test_of_two_sources_one_goes_away_and_comes_back(tmp_path: Path, device: str) -> None:
+    """The other one's frames wait for it, and lose nothing; what lies between is linear, and the model starts again."""
+    x, kept, link = walk(300), Kept(), tmp_path / "port"
+    with terminal() as (steady, write, _), terminal(link) as (moving, write_moving, unplug):
+        feeds = [decoded_feed(make_source(str(port), patience_s=10), device) for port in (steady, moving)]
+        feed = SeveralFeed(feeds, ["a", "b"])
+
+        def play() -> None:
+            for i in range(100):
+                write(frame(i, x[i]))
+                write_moving(frame(i, x[i]))
+                time.sleep(0.005)
+            unplug()
+            link.unlink()
+            for i in range(100, 200):
+                write(frame(i, x[i]))
+                time.sleep(0.005)
+            with terminal(link) as (_, write_back, _):
+                wait_until(lambda: "replugged" in kept.kinds)
+                for i in range(200, 300):
+                    write(frame(i, x[i]))
+                    write_back(frame(i, x[i]))
+                    time.sleep(0.005)
+                time.sleep(0.3)
+
+        loop = Loop(feed, sinks=[kept])
+        with contextlib.suppress(DeviceLostError):
+            run_beside(loop, play)
+    got = np.array([row for _, row in kept.frames])
+    rows = {row.tobytes() for row in x}
+    assert all(row[:15].tobytes() in rows for row in got)
+    assert 290 < len(got) + feed.early <= 300  # the last have nothing behind them
+    assert kept.texts("replugged")[0].startswith("b: ")
+    assert loop.summary.restarts == 1
+    assert sum(f.counts.skipped for f in feeds) == 0
 
 
 def test_a_connection_that_is_closed_is_made_again(device: str) -> None:

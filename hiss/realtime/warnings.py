@@ -15,7 +15,7 @@ from hiss.program import Program
 from hiss.quantum import SAME, steps_of
 from hiss.realtime.framing import F32, Event
 
-BLOCK = 64  # frames that are looked at together
+BLOCKS = (16, 256)  # frames that are looked at together, about a second of them: seldom, since a look takes 50 us
 STUCK = 512  # frames with the same value
 GAIN_FRAMES = 1024  # of which the steps are told
 OUTSIDE, STUCK_KIND, DEAD, GAIN = "outside", "stuck", "dead", "gain"
@@ -35,7 +35,8 @@ class Warnings:
         self._lo, self._hi = (np.array([getattr(p, end) for p in self._inputs]) for end in ("lo", "hi"))
         # what the tare takes off, (C,); None while it is being measured: nothing is outside then
         self.rest: npt.NDArray[np.float64] | None = None if program.tare else np.zeros(n)
-        self._rows = np.zeros((BLOCK + 1, n), np.float32)  # the first is the last one of the block before
+        self._block = max(BLOCKS[0], min(BLOCKS[1], round(program.rate_hz)))
+        self._rows = np.zeros((self._block + 1, n), np.float32)  # the first is the last one of the block before
         self._n = 0  # frames in the block
         self._begun = False
         self._same = np.zeros(n, np.int64)  # frames without a change
@@ -60,7 +61,7 @@ class Warnings:
     @property
     def full(self) -> bool:
         """Whether it is time to look."""
-        return self._n >= BLOCK
+        return self._n >= self._block
 
     def not_finite(self, x: F32) -> list[Event]:
         """A frame that was dropped."""
