@@ -25,11 +25,12 @@ from hiss.realtime.devices.anyskin import encode as skin_frame
 from hiss.realtime.devices.declared import encode
 from hiss.realtime.devices.declared_layout import layout_from, toml_table
 from hiss.realtime.feeds import RecordingFeed
+from hiss.realtime.framing import Event
 from hiss.realtime.live import Limits, Loop
 from hiss.realtime.open_feed import decoded_feed
 from hiss.realtime.recorder import Recorder
 from hiss.realtime.several import SeveralFeed
-from hiss.realtime.sinks import LiveJsonLines
+from hiss.realtime.sinks import LiveJsonLines, Sink
 from hiss.realtime.sources import make_source
 from hiss.recording import Recording, read_recordings
 
@@ -99,14 +100,26 @@ def terminal(link: Path | None = None) -> Iterator[tuple[str, Write, Callable[[]
         unplug()
 
 
+class Opened(Sink):
+    """Knows when the source has been opened, and emptied."""
+
+    def __init__(self) -> None:
+        self.known = threading.Event()
+
+    def event(self, event: Event) -> None:
+        if event.kind == "reading":
+            self.known.set()
+
+
 def run_beside(loop: Loop, play: Callable[[], None]) -> None:
     """The loop while a thread plays; it ends when that has played and nothing came for 0.3 s. Raises what both do."""
     failed: list[Exception] = []
-    done = threading.Event()
+    done, opened = threading.Event(), Opened()
+    loop.sinks.append(opened)
 
     def thread() -> None:
         try:
-            time.sleep(0.2)  # the port is opened, and emptied
+            assert opened.known.wait(10)
             play()
         except Exception as error:  # noqa: BLE001 - told to the test
             failed.append(error)
@@ -293,7 +306,7 @@ def test_unplugged_and_plugged_in_again(tmp_path: Path, device: str) -> None:
         time.sleep(0.3)
         unplug()
         link.unlink()
-        time.sleep(1.2)  # longer than silence may last
+        time.sleep(2.2)  # longer than silence may last
         with terminal(link) as (_, write_again, _):
             wait_until(lambda: "replugged" in kept.kinds)
             write_again(frame(100, x[100])[40:] + b"".join(frame(i, row) for i, row in enumerate(x[100:])))
@@ -302,7 +315,7 @@ def test_unplugged_and_plugged_in_again(tmp_path: Path, device: str) -> None:
     with terminal(link) as (port, write, unplug):
         feed = decoded_feed(make_source(port, patience_s=10), device)
         recorder = Recorder(tmp_path / "kept.h5", feed)
-        loop = Loop(feed, Stepper(PROGRAM), [kept, recorder], Limits(tare_anyway=True, silence_s=1.0))
+        loop = Loop(feed, Stepper(PROGRAM), [kept, recorder], Limits(tare_anyway=True, silence_s=2.0))
         with contextlib.suppress(DeviceLostError):  # it is unplugged for good in the end
             run_beside(loop, play)
     np.testing.assert_array_equal(np.array([row for _, row in kept.frames]), x)
@@ -393,7 +406,6 @@ def test_live_waits_for_its_port_by_default_and_ends_with_6_without(tmp_path: Pa
     with terminal(link) as (_, write, unplug):
         waiting = start(*words, "--replug", 0)
         read_until(waiting.stderr, "reading: ")
-        time.sleep(0.5)
         write(data)
         wait_for_line(waiting.stdout)
         unplug()
@@ -402,7 +414,6 @@ def test_live_waits_for_its_port_by_default_and_ends_with_6_without(tmp_path: Pa
     with terminal(link) as (_, write, unplug):
         waiting = start(*words)
         read_until(waiting.stderr, "reading: ")
-        time.sleep(0.5)
         write(data)
         wait_for_line(waiting.stdout)
         unplug()
