@@ -16,6 +16,7 @@ from click.testing import CliRunner  # noqa: E402
 from hiss.cli.compare import command  # noqa: E402
 from hiss.cli.evaluate import command as evaluate_command  # noqa: E402
 from hiss.compare import cells, read_plan  # noqa: E402
+from hiss.models.spec import FAMILIES  # noqa: E402
 from hiss.recording import Recording, make_channels, write_hdf5  # noqa: E402
 
 PLAN = """
@@ -154,3 +155,51 @@ def test_what_is_wrong_in_a_plan_is_said_before_any_training(folder: Path, befor
     assert done.exit_code == 2
     assert said in done.output
     assert not list(folder.rglob("cell.json"))
+
+
+NOT_DEPLOYED = """
+[models.attention]
+kind = "Flat"
+net = { kind = "Transformer", d_model = 4, n_layers = 1, d_ff = 8 }
+[models.s4]
+kind = "Flat"
+net = { kind = "S4", d_model = 3, n_layers = 1, d_state = 4 }
+"""
+
+
+def test_what_does_not_fold_or_fit_integers_has_a_dash_and_a_reason(folder: Path) -> None:
+    (folder / "plan.toml").write_text(PLAN.replace("[models.flat]", NOT_DEPLOYED + "[models.flat]"))
+    asked = [str(folder / "plan.toml"), "--quick", "--only", "attention", "--only", "s4"]
+    done = CliRunner().invoke(command, asked, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    table = (folder / "plan/table.md").read_text()
+    assert all(line.split("|")[5].strip() == "-" for line in table.splitlines() if line.startswith(("| s4", "| att")))
+    assert "not folded, Transformer cannot be folded: attention reads every step" in table
+    assert "no integer program, an integer format cannot hold this program, it runs in float64 only: S4" in table
+    cell = json.loads((folder / "plan/skin/s4/0/cell.json").read_text())
+    assert cell["arithmetic"] == "float64"
+
+
+def test_a_plan_says_what_is_quick_and_its_files_may_lie_elsewhere(folder: Path) -> None:
+    (folder / "far" / "off").mkdir(parents=True)
+    shutil.move(folder / "skin.h5", folder / "far" / "off" / "skin.h5")
+    (folder / "plan.toml").write_text(f'quick = ["lags"]\n{PLAN}')
+    said = compare(folder, "--quick", "--data", str(folder / "far"))
+    assert "1 cells, 1 to do" in said
+    wrong = CliRunner().invoke(command, [str(folder / "plan.toml"), "--data", str(folder / "plan")])
+    assert wrong.exit_code == 2
+    assert "there is no skin.h5 below" in wrong.output
+    (folder / "plan.toml").write_text(f'quick = ["legs"]\n{PLAN}')
+    wrong = CliRunner().invoke(command, [str(folder / "plan.toml")])
+    assert "quick names legs, which is no model" in wrong.output
+
+
+def test_the_benchmark_is_a_plan_of_every_family_flat_and_as_each_level(tmp_path: Path) -> None:
+    for name in ("broad_95hz", "eflesh_shear_force", "eflesh_normal_force", "grf_running", "pyshoe_vicon"):
+        (tmp_path / f"{name}.h5").touch()
+    plan = read_plan(Path(__file__).parents[1] / "benchmarks" / "families.toml", tmp_path)
+    names = {entry.name for entry in plan.models}
+    families = [family.lower() for family in FAMILIES]
+    assert {f"flat_{family}" for family in families} <= names
+    assert {f"hiss_{low}_{high}" for low in families if low != "transformer" for high in families} <= names
+    assert sum(name.startswith("hiss") for name in plan.quick) == 4

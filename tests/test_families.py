@@ -22,7 +22,7 @@ from hiss.firmware_export import export_c  # noqa: E402
 from hiss.firmware_export.selftest import usual_samples  # noqa: E402
 from hiss.folding import fold  # noqa: E402
 from hiss.models import LSTM, S4, S4D, Mamba, Transformer  # noqa: E402
-from hiss.models.transformer import positions  # noqa: E402
+from hiss.models.transformer import EncoderLayer, positions  # noqa: E402
 from hiss.program import integer, integer_sequence, interpreter, sequence  # noqa: E402
 from hiss.quantization import quantized  # noqa: E402
 from hiss.recording import write_hdf5  # noqa: E402
@@ -112,6 +112,20 @@ def test_positions_of_a_transformer_are_sines_and_cosines():
     table = positions(torch.zeros(1, 7, 6, dtype=torch.float64)).numpy()
     assert table[3, 2] == pytest.approx(np.sin(3 / 10000 ** (2 / 6)))
     assert table[6, 5] == pytest.approx(np.cos(6 / 10000 ** (4 / 6)))
+
+
+def test_an_encoder_layer_is_that_of_torch():
+    """The same weights in torch's own layer: 1e-12 in float64."""
+    torch.manual_seed(0)
+    layer = EncoderLayer(Transformer(6, 1, n_heads=3, d_ff=7)).double().eval()
+    other = torch.nn.TransformerEncoderLayer(6, 3, 7, batch_first=True, norm_first=True).double().eval()
+    other.self_attn.in_proj_weight, other.self_attn.in_proj_bias = layer.w_qkv.weight, layer.w_qkv.bias
+    other.self_attn.out_proj, other.linear1, other.linear2 = layer.w_out, layer.w_1, layer.w_2
+    other.norm1, other.norm2 = layer.norm_1, layer.norm_2
+    x = torch.randn(2, 9, 6, dtype=torch.float64)
+    future = torch.nn.Transformer.generate_square_subsequent_mask(9, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x), other(x, src_mask=future), rtol=0, atol=1e-12)
 
 
 def test_heads_must_divide():

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 @click.argument("plan", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder. [PLAN without .toml]")
 @click.option("--only", multiple=True, metavar="NAME", help="These models or data sets alone; repeat for several.")
-@click.option("--quick", is_flag=True, help="The first seed alone.")
+@click.option("--data", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Of data files.")
+@click.option("--quick", is_flag=True, help="The first seed, and the models that PLAN calls quick.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Cells at once, a thread each.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, auto.")
 @click.option("--integers/--no-integers", default=True, help="With or without int8 programs and their bill.")
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 def command(
     plan: Path,
     out: Path | None,
+    folder: Path | None,
     only: tuple[str, ...],
     quick: bool,
     jobs: int,
@@ -44,7 +46,7 @@ def command(
 
     \b
     Example:
-      hiss compare benchmarks/families.toml -o comparison
+      hiss compare benchmarks/families.toml --data recordings -o comparison
       hiss compare mine.toml --quick --only eflesh_shear --jobs 2
 
     A cell that is done is not done again, and training that was interrupted goes on. Scored are test recordings, in
@@ -56,12 +58,12 @@ def command(
     from hiss.compare import cells, read_plan
 
     with errors_reported():
-        planned = usage(read_plan, plan)
+        planned = usage(read_plan, plan, folder)
         out = out or plan.with_suffix("")
         check_folder(out)
         wanted = _chosen(list(cells(planned, out)), only)
         if quick:
-            wanted = [cell for cell in wanted if cell.seed == planned.seeds[0]]
+            wanted = [cell for cell in wanted if cell.seed == planned.seeds[0] and planned.is_quick(cell.entry)]
         todo = [] if only_table else [cell for cell in wanted if cell.found is None]
         click.echo(f"{len(wanted)} cells, {len(todo)} to do", err=True)
         for n, found in enumerate(_done(todo, jobs, device, integers), 1):

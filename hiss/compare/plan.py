@@ -1,6 +1,7 @@
 """What is compared, as a TOML file says it.
 
     seeds = [0, 1, 2]
+    quick = ["flat_s4d"]                 # models that --quick takes; left out: all
     [train]                              # of every model: keys of TrainOptions
     steps = 1500
     [data.broad]                         # a data set: files, target, rate; inputs, period, tare where they are needed
@@ -90,18 +91,26 @@ class Plan:
     data: tuple[Data, ...]
     models: tuple[Entry, ...]
     train: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    quick: tuple[str, ...] = ()  # models of a quick comparison; none = all
+
+    def is_quick(self, entry: Entry) -> bool:
+        """Whether a model is part of a quick comparison."""
+        return not self.quick or entry.name in self.quick
 
     def options(self, entry: Entry, data: Data) -> TrainOptions:
         """Options of a cell: those of the plan, then of the data set, then of the model."""
         return TrainOptions(**{**self.train, **data.train, **entry.train})
 
 
-def read_plan(path: Path) -> Plan:
-    """The plan of a TOML file; paths in it are beside the file. Raises ValueError naming what is wrong."""
+def read_plan(path: Path, folder: Path | None = None) -> Plan:
+    """The plan of a TOML file; data files lie beside it, or somewhere below `folder`.
+
+    Raises ValueError naming what is wrong.
+    """
     from hiss.cli.settings import read_toml
 
     content = read_toml(path)
-    _check_keys(content, ("seeds", "train", "data", "models"), str(path))
+    _check_keys(content, ("seeds", "quick", "train", "data", "models"), str(path))
     seeds = content.get("seeds", [0])
     if not (isinstance(seeds, list) and seeds and all(type(s) is int and s >= 0 for s in seeds)):
         raise ValueError(f"{path}: seeds is {seeds!r}; expected a list of whole numbers, such as [0, 1, 2]")
@@ -109,15 +118,16 @@ def read_plan(path: Path) -> Plan:
         raise ValueError(f"{path}: a comparison needs at least one [data.NAME] and one [models.NAME]")
     plan = Plan(
         tuple(seeds),
-        tuple(_data(name, dict(table), path) for name, table in content["data"].items()),
+        tuple(_data(name, dict(table), path, folder) for name, table in content["data"].items()),
         tuple(_entry(name, dict(table), path) for name, table in content["models"].items()),
         content.get("train", {}),
+        tuple(_list(content.get("quick", []))),
     )
     _check(plan, path)
     return plan
 
 
-def _data(name: str, table: dict[str, Any], path: Path) -> Data:
+def _data(name: str, table: dict[str, Any], path: Path, folder: Path | None) -> Data:
     where = f"{path}: [data.{name}]"
     if "rate" in table:
         table["rate_hz"] = table.pop("rate")
@@ -125,7 +135,7 @@ def _data(name: str, table: dict[str, Any], path: Path) -> Data:
     _check_keys(table, known, where)
     if missing := [key for key in ("files", "target", "rate_hz", "period") if key not in table]:
         raise ValueError(f"{where} says nothing of {', '.join(missing).replace('rate_hz', 'rate')}")
-    table["files"] = tuple(path.parent / Path(f).expanduser() for f in _list(table["files"]))
+    table["files"] = tuple(_file(Path(f).expanduser(), path, folder) for f in _list(table["files"]))
     if windows := table.get("windows"):
         match = WINDOWS.fullmatch(str(windows))
         if not match:
@@ -136,6 +146,16 @@ def _data(name: str, table: dict[str, Any], path: Path) -> Data:
             table[key] = tuple(_list(table[key]))
     table["rate_hz"] = float(table["rate_hz"])
     return Data(name=name, **table)
+
+
+def _file(name: Path, path: Path, folder: Path | None) -> Path:
+    """Where a data file lies."""
+    if folder is None:
+        return path.parent / name
+    found = sorted(folder.rglob(name.name))
+    if not found:
+        raise ValueError(f"{path}: there is no {name.name} below {folder}")
+    return found[0]
 
 
 def _entry(name: str, table: dict[str, Any], path: Path) -> Entry:
@@ -150,6 +170,8 @@ def _entry(name: str, table: dict[str, Any], path: Path) -> Entry:
 def _check(plan: Plan, path: Path) -> None:
     """What can be known to be wrong is said before the first hour of training."""
     names = {data.name for data in plan.data}
+    if unknown := set(plan.quick) - {entry.name for entry in plan.models}:
+        raise ValueError(f"{path}: quick names {', '.join(sorted(unknown))}, which is no model")
     for entry in plan.models:
         if unknown := set(entry.only) - names:
             raise ValueError(f"{path}: [models.{entry.name}] only names {', '.join(sorted(unknown))}, which is no data")

@@ -82,9 +82,18 @@ def _table(data: str, some: list[Row]) -> str:
     scored = some[0].cells[0]["windows"] or "whole recordings"
     lines = [f"### {data} ({scored}, look-ahead 0)", "", _line(head), _line(["---"] + ["---:"] * (len(head) - 1))]
     lines += [_line(_columns(row, [name for name, _ in outputs])) for row in some]
-    reasons = dict.fromkeys((row.model, cell["why"]) for row in some for cell in row.cells if "why" in cell)
-    lines += ["", *(f"{model}: not folded, {why}" for model, why in reasons)]
+    lines += ["", *(f"{models}: {why}" for why, models in _reasons(some).items())]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _reasons(some: list[Row]) -> dict[str, str]:
+    """Why a column has a dash -> the models of which that is true."""
+    found: dict[str, list[str]] = {}
+    for row in some:
+        for key, what in (("why", "not folded"), ("why_no_integers", "no integer program")):
+            for why in dict.fromkeys(cell[key] for cell in row.cells if key in cell):
+                found.setdefault(f"{what}, {why}", []).append(row.model)
+    return {why: ", ".join(models) for why, models in found.items()}
 
 
 def _columns(row: Row, outputs: list[str]) -> list[str]:
@@ -107,7 +116,7 @@ def _columns(row: Row, outputs: list[str]) -> list[str]:
 
 def _spread(values: Sequence[float]) -> str:
     if not values:
-        return ""
+        return "-"
     mean = f"{np.mean(values):.4g}"
     return f"{mean} ± {(max(values) - min(values)) / 2:.2g}" if len(values) > 1 else mean
 
@@ -117,7 +126,7 @@ def _whole(row: Row, *path: str) -> str:
 
 
 def _shown(value: float, text: Callable[[float], str]) -> str:
-    return "" if math.isnan(value) else text(value)
+    return "-" if math.isnan(value) else text(value)
 
 
 def _line(columns: Sequence[str]) -> str:

@@ -91,7 +91,7 @@ def _trained(
         return found | _figures(scored, run.target_std, run.targets) | {"arithmetic": "torch", "why": str(error)}
     ready = scoring.ready(program, test)
     scored = _scored(cell, scoring.estimator(program), ready)
-    found |= _figures(scored, run.target_std, run.targets) | {"arithmetic": "float32"}
+    found |= _figures(scored, run.target_std, run.targets) | {"arithmetic": program.dtype.__name__}
     from hiss.program.cost import cost
 
     spent = cost(program)

@@ -1,6 +1,7 @@
 """Causal Transformer encoder (Vaswani et al. 2017, arXiv 1706.03762), norm first, with sine and cosine positions.
 
     x <- x + attention(LayerNorm(x));   x <- x + W_2 relu(W_1 LayerNorm(x) + b_1) + b_2
+    attention: per head softmax(q k^T / sqrt(d)) v over the steps up to now, heads mixed by W_out
     position t adds sin(t / 10000^(2i/d)) to channel 2i and the cosine to channel 2i + 1
 
 It is there to be compared with: its state grows with the sequence, so it does not fold.
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -44,26 +44,48 @@ class Transformer(StackSpec):
         return self.n_layers * self.d_model * (4 * self.d_model + 2 * self.d_ff)
 
 
+class EncoderLayer(nn.Module):
+    """One layer. Dropout acts on what attention and the feed-forward part make, not within attention: so no matrix of
+    steps by steps is ever held."""
+
+    def __init__(self, spec: Transformer):
+        super().__init__()
+        self.n_heads, self.dropout = spec.n_heads, spec.dropout
+        self.norm_1, self.norm_2 = nn.LayerNorm(spec.d_model), nn.LayerNorm(spec.d_model)
+        self.w_qkv = nn.Linear(spec.d_model, 3 * spec.d_model)
+        self.w_out = nn.Linear(spec.d_model, spec.d_model)
+        self.w_1, self.w_2 = nn.Linear(spec.d_model, spec.d_ff), nn.Linear(spec.d_ff, spec.d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, d_model) -> the same; step t sees the steps up to t."""
+        x = x + self._dropped(self.w_out(self._attention(self.norm_1(x))))
+        wide = self._dropped(F.relu(self.w_1(self.norm_2(x))))
+        return x + self._dropped(self.w_2(wide))
+
+    def _attention(self, x: Tensor) -> Tensor:
+        batch, steps, width = x.shape
+        q, k, v = self.w_qkv(x).view(batch, steps, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)  # (B, heads, T, d)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return y.transpose(1, 2).reshape(batch, steps, width)
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training)
+
+
 class TransformerStack(Stack):
     """embed, positions, layers, decode."""
 
-    def assemble(self, spec: Any) -> None:
+    def assemble(self, spec: Transformer) -> None:
         """One layer after the other."""
         self.dropout = spec.dropout
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                spec.d_model, spec.n_heads, spec.d_ff, spec.dropout, batch_first=True, norm_first=True
-            )
-            for _ in range(spec.n_layers)
-        )
+        self.layers = nn.ModuleList(EncoderLayer(spec) for _ in range(spec.n_layers))
 
     def between(self, h: Tensor, read: slice) -> Tensor:
         """(d_model, B, T) -> (d_model, B, R)."""
         h = h.permute(1, 2, 0)
         h = F.dropout(h + positions(h), self.dropout, self.training)
-        future = nn.Transformer.generate_square_subsequent_mask(h.shape[1], device=h.device, dtype=h.dtype)
         for layer in self.layers:
-            h = layer(h, src_mask=future, is_causal=True)
+            h = layer(h)
         return h[:, read].permute(2, 0, 1)
 
 
