@@ -10,8 +10,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="models need torch: pip install 'hiss[train]'")
 
 from click.testing import CliRunner  # noqa: E402
-from core_families import folded  # noqa: E402
+from core_families import folded, integer_program  # noqa: E402
 from programs import random_program, random_samples  # noqa: E402
+from test_integer_c import compared  # noqa: E402
 from test_training import FAST, recording  # noqa: E402
 
 from hiss.cli.levels import level  # noqa: E402
@@ -75,6 +76,12 @@ def test_the_report_says_that_a_cell_saturates():
     assert "they saturate: low.0.h" in report.text()
     assert not quantized(folded("mamba"), [x])[1].fed_back
     assert np.isfinite(integer_sequence.predict(made, 1e6 * x)).all()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_integer_c_equals_the_interpreter_in_every_bit(family):
+    """Samples of full scale, resets and tares among them; the longer runs on every core are the campaign's."""
+    assert compared(integer_program(family), 70) > 5
 
 
 @pytest.mark.parametrize("seed", range(4))
