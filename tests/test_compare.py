@@ -203,3 +203,18 @@ def test_the_benchmark_is_a_plan_of_every_family_flat_and_as_each_level(tmp_path
     assert {f"flat_{family}" for family in families} <= names
     assert {f"hiss_{low}_{high}" for low in families if low != "transformer" for high in families} <= names
     assert sum(name.startswith("hiss") for name in plan.quick) == 4
+
+
+def test_a_bill_that_cannot_be_made_says_why(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import hiss.engines.core_bill as bills
+    from hiss.errors import ExportError
+
+    def refused(*_: object) -> None:
+        raise ExportError("the model does not fit into the core")
+
+    monkeypatch.setattr(bills, "priced", refused)
+    asked = [str(folder / "plan.toml"), "--quick", "--only", "flat"]
+    done = CliRunner().invoke(command, asked, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    said = "flat: no flash and instructions, the model does not fit into the core"
+    assert said in (folder / "plan/table.md").read_text()

@@ -93,6 +93,9 @@ def _reasons(some: list[Row]) -> dict[str, str]:
         for key, what in (("why", "not folded"), ("why_no_integers", "no integer program")):
             for why in dict.fromkeys(cell[key] for cell in row.cells if key in cell):
                 found.setdefault(f"{what}, {why}", []).append(row.model)
+        bills = [cell.get("int8", {}).get("why_no_bill") for cell in row.cells]
+        for why in dict.fromkeys(filter(None, bills)):
+            found.setdefault(f"no flash and instructions, {why}", []).append(row.model)
     return {why: ", ".join(models) for why, models in found.items()}
 
 

@@ -165,8 +165,8 @@ def _bill(program: Any) -> Found:
         from hiss.engines.core_bill import priced, usual_compiler
 
         model, core = priced(program, CORE, usual_compiler(CORE))
-    except (ImportError, ExportError):
-        return _sizes(program)
+    except (ImportError, ExportError) as error:
+        return _sizes(program) | {"why_no_bill": str(error)}
     return {
         "table_bytes": model.table_bytes,
         "ram_bytes": model.ram_bytes,
