@@ -89,7 +89,28 @@ def dense_lags(weights: int, outputs: int) -> Program:
     return Program((Port("v"),), (Port("a"), Port("b"))[:outputs], 50.0, (stage,))
 
 
+def real_poles() -> Program:
+    """3 channels that are alike, 5 of 3 real modes each, 6 outputs."""
+    rng = np.random.default_rng(7)
+    limit, a = np.full(3, 1000.0), 1 - np.geomspace(1e-3, 1, 15).reshape(5, 3)
+    stage = Stage(
+        1,
+        (
+            ops.Input("u", np.full(3, 5.0), np.full(3, 8), -limit, limit),
+            ops.Affine("bu", ("u",), (rng.normal(size=(5, 3)),), rng.normal(size=5)),
+            ops.Diagonal("h", "bu", a.astype(complex), rng.normal(size=(5, 3)) * (1 - a) + 0j, rng.normal(size=5)),
+            ops.Affine("y", ("h",), (rng.normal(size=(6, 5)),), rng.normal(size=6)),
+        ),
+        (),
+        ("y",),
+    )
+    names = "abcdef"
+    inputs, outputs = tuple(Port(n, "count", -1000.0, 1000.0) for n in names[:3]), tuple(Port(f"y_{n}") for n in names)
+    return Program(inputs, outputs, 50.0, (stage,))
+
+
 FAMILIES = {
+    "real poles": Family(real_poles, weights="int16", small=True),
     "dense lags": Family(lambda: dense_lags(128, 1), small=True),
     "more lags": Family(lambda: dense_lags(150, 2), small=True),
     "flat": Family(lambda: folded("flat"), states="int16"),

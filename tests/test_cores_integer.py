@@ -26,7 +26,7 @@ from hiss.firmware_export.c import Model
 from hiss.program import integer
 
 SHORT, LONG = (120, 80), (10_000, 1_000)
-USUAL = ("hiss", "every position", "dense lags")
+USUAL = ("hiss", "every position", "dense lags", "real poles")
 RUNS = [(core, "zig") for core in CORES if core != "host"] + [("m4f", "gcc")]
 
 
@@ -139,6 +139,7 @@ PLANTED = {
     "half a table entry on AVR": ("atmega328p", "gcc", "hiss_base.h", "t)pgm_read_word", "t)(int8_t)pgm_read_word"),
     "a sign of lags on AVR": ("atmega328p", "gcc", "hiss_int.h", "sbc %C[high], %[zero]", "nop"),
     "a run of lags that is left out on AVR": ("atmega328p", "gcc", "hiss_int.h", "tst %[more]\\n\\tbrne 3b", "nop"),
+    "an input of real poles": ("m33", "zig", "hiss_int.c", "32U - (head >> 26)", "31U - (head >> 26)"),
     "a ring one row too long": ("m0", "zig", "hiss_base.h", "at + 1U < rows", "at + 1U <= rows"),
     "a phase that a reset keeps": ("rv32imc", "zig", "model.c", "    self->phase_0 = 0U;\n", ""),
 }
@@ -148,7 +149,8 @@ PLANTED = {
 def test_a_bug_planted_in_one_cores_path_is_caught(bug, short_of, tmp_path):
     core, compiler, file, good, bad = PLANTED[bug]
     require(core, compiler)
-    case = short_of("every position" if "ring" in bug else "dense lags" if "lags" in bug else "hiss")
+    families = {"ring": "every position", "lags": "dense lags", "real": "real poles"}
+    case = short_of(next((family for word, family in families.items() if word in bug), "hiss"))
     shutil.copytree(case.firmware.folder, tmp_path, dirs_exist_ok=True)
     text = (tmp_path / file).read_text()
     assert good in text, f"{file} has changed: plant the bug elsewhere"

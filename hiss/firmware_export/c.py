@@ -21,6 +21,8 @@ from hiss.program.exact import refuse_float64_only
 
 __all__ = ["EMITTERS", "OPS_VERSION", "Model", "header_text", "source_text"]
 
+_FEW = 4
+"""Outputs that are copied one by one: a call would take more."""
 OPS_VERSION = 3
 """HISS_OPS_VERSION of the runtime that the generated code is written for."""
 
@@ -278,9 +280,10 @@ def _outputs(model: Model) -> Lines:
     lines, at = [], 0
     for value in dict.fromkeys(model.plan.hands):
         width, to = model.plan.view.widths[value], f"y + {at}" if at else "y"
-        copy = f"hiss_copy_{model.numbers.suffix}({to}, {model.layout.at(value)}, {count(width)});"
-        if width == 1:
-            copy = f"y[{at}] = *({model.layout.at(value)});"
-        lines.append(f"{copy} {comment(value)}")
+        copy = f"hiss_copy_{model.numbers.suffix}({to}, {model.layout.at(value)}, {count(width)}); {comment(value)}"
+        if width <= _FEW:
+            lines += [f"y[{at + i}] = ({model.layout.at(value)})[{i}]; {comment(value)}" for i in range(width)]
+        else:
+            lines.append(copy)
         at += width
     return lines

@@ -62,6 +62,10 @@ def _input(op: o.Input, _kind: str, c: Context) -> Lines:
     (one, *more) = shift_of(grid + op.shift - c.frac(op.out)).tolist()
     if not more and one >= 0:
         return [equation, _input_one(op, one, c)]
+    alike = all(np.ptp(held[part]) == 0 for part in ("offset", "lo", "hi")) and {one} == {one, *more}
+    if alike and not op.tare and c.numbers.x == "int16_t" and -15 <= one <= 14:
+        numbers = [f"INT32_C({number})" for number in _bounds(op, one, c)]
+        return [equation, f"hiss_input_alike_s16({', '.join((c.names[op.out], 'x', *numbers, str(one), n))});"]
     tables = [c.integers("int32_t", op, part, held[part], n) for part in ("offset", "lo", "hi")]
     shift = _shifts(c, op, "shift", grid + op.shift - c.frac(op.out))
     mean = "self->tare" if op.tare else "NULL"
@@ -69,11 +73,17 @@ def _input(op: o.Input, _kind: str, c: Context) -> Lines:
     return [equation, f"{kernel}({', '.join((c.names[op.out], 'x', mean, *tables, shift, n))});"]
 
 
+def _bounds(op: o.Input, shift: int, c: Context) -> tuple[int, int, int]:
+    """offset, lo and hi of the first channel; what saturates beyond them does so at them, too."""
+    offset, lo, hi = (int(c.numbers.integers[op.out][part][0]) for part in ("offset", "lo", "hi"))
+    full = 2**15 << max(shift, 0)
+    return offset, max(lo, offset - full), min(hi, offset + full)
+
+
 def _input_one(op: o.Input, shift: int, c: Context) -> str:
     """Of one channel: its numbers stand in the call, so that the compiler makes of it what they need and no more."""
-    offset, lo, hi = (int(c.numbers.integers[op.out][part][0]) for part in ("offset", "lo", "hi"))
-    lo, hi = max(lo, offset - (2**15 << shift)), min(hi, offset + (2**15 - 1 << shift))
-    numbers = [f"INT32_C({n})" for n in (offset, lo, hi)]
+    offset, lo, hi = _bounds(op, shift, c)
+    numbers = [f"INT32_C({n})" for n in (offset, lo, min(hi, offset + (2**15 - 1 << shift)))]
     x = "x[0]" if c.numbers.x == "int16_t" else "hiss_sample(x[0])"
     mean = "self->tare[0]" if op.tare else "0"
     return f"{c.names[op.out]}[0] = hiss_input_one({', '.join((x, mean, *numbers, str(shift)))});"
@@ -181,7 +191,8 @@ def _diagonal(op: o.Diagonal, kind: str, c: Context) -> Lines:
     both = f"{state}_s{_format(c, op, 'c').bits}"
     channels = _channels(op, c) if kind not in ("step", "read") and both == "s32_s16" else None
     if channels is not None:
-        return [f"/* {step}; {read} */", f"hiss_diagonal_{both}({', '.join((y, h, channels, *sizes))});"]
+        kernel = f"hiss_diagonal_{'real_' if _real(op, c) else ''}{both}"
+        return [f"/* {step}; {read} */", f"{kernel}({', '.join((y, h, channels, *sizes))});"]
     lines: Lines = []
     if kind != "read":
         call = f"hiss_diagonal_step_{state}({', '.join((h, *_stepping(op, c), *sizes))});"
@@ -190,6 +201,13 @@ def _diagonal(op: o.Diagonal, kind: str, c: Context) -> Lines:
         call = f"hiss_diagonal_read_{both}({', '.join((y, h, *_reading(op, c), *sizes))});"
         lines += [f"/* {read} */", call]
     return lines
+
+
+def _real(op: o.Diagonal, c: Context) -> bool:
+    """Whether all poles are real: the imaginary parts of their states stay 0. And shifts as that kernel wants them."""
+    finer = np.all(_format(c, op, "h").frac_bits[:, 0] >= c.frac(op.input))
+    down = np.all(_format(c, op, "c").frac_bits > c.frac(op.out))
+    return bool(finer and down) and not np.any(c.numbers.integers[op.out]["a"][..., 1])
 
 
 def _channels(op: o.Diagonal, c: Context) -> str | None:
@@ -201,7 +219,8 @@ def _channels(op: o.Diagonal, c: Context) -> str | None:
         return None
     channels, modes = op.a.shape
     said = f"{channels} channels: feed, shifts, then 1 - a and c of {modes} modes"
-    stream = channel_stream(held["a"], held["c"], held["d"], shifts)
+    parts = slice(0, 1 if _real(op, c) else 2)
+    stream = channel_stream(held["a"][..., parts], held["c"][..., parts], held["d"], shifts)
     return c.integers("int16_t", op, "m", stream, said, words=True)
 
 

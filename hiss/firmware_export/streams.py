@@ -69,7 +69,8 @@ def _bytes(x: Index) -> Index:
 def channel_stream(d: Index, c: Index, feed: Index, shifts: tuple[Index, Index, Index]) -> Index:
     """A recurrence channel by channel: feed, its three shifts in one number, then d and c of each mode.
 
-    d, c: (H, N, 2);  feed: (H,);  shifts: of the products (5 bits), of the sum (5 bits), of the input (6, + DRIVE).
+    d, c: (H, N, 2), or of real poles (H, N, 1);  feed: (H,);  shifts: of the products (5 bits), of the sum (5 bits), of
+    the input (6, + DRIVE).
     """
     product, total, drive = shifts
     packed = (product + (total << 5) + ((drive + DRIVE) << 10)).astype(np.uint16).astype(np.int16).astype(np.int64)

@@ -220,7 +220,12 @@ static inline int16_t hiss_floored(uint32_t sum, int shift) { return hiss_satura
 /* A sum of shift + 1 places too many, and its bias in halves of what is left. */
 static inline int16_t hiss_halved(uint32_t sum, int shift, int32_t halves)
 {
-    return hiss_saturated(hiss_asr(hiss_asr(hiss_signed(sum), shift) + halves, 1));
+    const int32_t twice = hiss_asr(hiss_signed(sum), shift) + halves;
+#if defined(HISS_DSP)
+    return (int16_t)hiss_ssat16_half(twice);
+#else
+    return hiss_saturated(hiss_asr(twice, 1));
+#endif
 }
 
 static inline int16_t hiss_saturated64(int64_t x)
@@ -303,6 +308,16 @@ void hiss_input_s16(int16_t *z, const int16_t *x, const int32_t *mean, const int
     for (size_t i = 0; i < n; ++i) {
         z[i] = hiss_input(x[i], mean != NULL ? mean[i] : 0, HISS_I32(offset + i), HISS_I32(lo + i), HISS_I32(hi + i),
                           HISS_I8(shift + i));
+    }
+}
+
+void hiss_input_alike_s16(int16_t *z, const int16_t *x, int32_t offset, int32_t lo, int32_t hi, int shift, size_t n)
+{
+    const int32_t times = INT32_C(1) << (shift < 0 ? -shift : 0);
+    const int down = shift < 0 ? 0 : shift;
+    for (; n > 0; --n) {
+        const int32_t u = *x++;
+        *z++ = hiss_value((hiss_clamped(u * 16, lo, hi) - offset) * times, down);
     }
 }
 
@@ -918,6 +933,38 @@ void hiss_diagonal_s32_s16(int16_t *y, int32_t *h, const int16_t *m, const int16
         const int32_t push = hiss_drive(*u, (int)(hiss_asr(shifts, 10) & 63) - 32);
         m += 2;
         *y++ = hiss_floored(hiss_stepped_s16(h, m, push, hiss_fed((int16_t)feed, *u++, down), (int)(shifts & 31), modes), down);
+    }
+}
+
+void hiss_diagonal_real_s32_s16(int16_t *y, int32_t *h, const int16_t *m, const int16_t *u, size_t channels, size_t modes)
+{
+    for (; channels > 0; --channels) {
+#if defined(HISS_DSP)
+        const uint32_t head = (uint32_t)hiss_word(m);
+#else
+        const uint32_t head = (uint32_t)(uint16_t)HISS_I16(m + 1) << 16 | (uint16_t)HISS_I16(m);
+#endif
+        const int32_t now = *u++;
+        const int by = (int)(head >> 16 & 31U);
+        const int32_t push = hiss_signed((uint32_t)now << (32U - (head >> 26)));
+        uint32_t sum = (uint32_t)((int16_t)(head & 0xffffU) * now);
+        m += 2;
+        size_t left = modes;
+        do { /* imaginary parts stay 0 */
+#if defined(HISS_DSP)
+            const int32_t pair = hiss_word(m);
+            const int32_t re = *h + push - hiss_asr(hiss_smulwb(*h * 8, pair), by);
+            sum = hiss_smlawt(re, pair, sum);
+            HISS_MOVED(m);
+            HISS_MOVED(h);
+#else
+            const int32_t re = *h + push - hiss_asr(hiss_product(*h * 8, HISS_I16(m)), by);
+            sum += (uint32_t)hiss_product(re, HISS_I16(m + 1));
+#endif
+            *h = re;
+            m += 2, h += 2;
+        } while (--left > 0);
+        *y++ = hiss_halved(sum, (int)(head >> 21 & 31U) - 1, 1);
     }
 }
 

@@ -48,6 +48,8 @@ void hiss_input_s16(int16_t *z, const int16_t *x, const int32_t *mean, const int
 void hiss_input_s32(int16_t *z, const int32_t *x, const int32_t *mean, const int32_t *offset, const int32_t *lo,
                     const int32_t *hi, const int8_t *shift, size_t n);
 
+/* Channels that are alike, without a tare; lo and hi keep z within a unit of int16, -15 <= shift <= 14. */
+void hiss_input_alike_s16(int16_t *z, const int16_t *x, int32_t offset, int32_t lo, int32_t hi, int shift, size_t n);
 /* z of one channel, whose numbers are constants of the model's source; lo and hi keep it within int16; shift >= 0. */
 static inline int16_t hiss_input_one(int32_t x, int32_t mean, int32_t offset, int32_t lo, int32_t hi, int shift)
 {
@@ -151,6 +153,9 @@ void hiss_diagonal_read_s32_s16(int16_t *y, const int32_t *h, const int16_t *c, 
 /* Both in one pass, where the modes of a channel share the shift of their products.   m: channel by channel feed, three
    shifts in one number (of the products 5 bits, of the sum 5, of u 6 and 32 too much), then d and c of each mode. */
 void hiss_diagonal_s32_s16(int16_t *y, int32_t *h, const int16_t *m, const int16_t *u, size_t channels, size_t modes);
+/* The same with real poles: imaginary parts of h stay 0.   m: feed and shifts, then d and c, a number each; the
+   shift of the sum is not 0, u shifts left. */
+void hiss_diagonal_real_s32_s16(int16_t *y, int32_t *h, const int16_t *m, const int16_t *u, size_t channels, size_t modes);
 void hiss_diagonal_step_s16(int16_t *h, const int16_t *d, const int8_t *shifts, const int8_t *drive,
                             const int16_t *u, size_t channels, size_t modes);
 void hiss_diagonal_read_s16_s8(int16_t *y, const int16_t *h, const int8_t *c, const int16_t *feed, const int8_t *shift,
