@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hiss.errors import ProgramError, TrainingError
 from hiss.filters import Lowpass
+from hiss.inertial import Inertial, find_inertial
 from hiss.recording import Recording, check_channels, choose_targets
 from hiss.scaling_rules import RULES, SMALLEST_STD
 
@@ -42,6 +43,7 @@ class Scaling:
     y_mean: F64  # (D,)
     y_std: F64  # (D,)
     lowpass: Lowpass | None = None  # run over the clipped samples before all that follows
+    inertial: Inertial | None = None  # more columns of an accelerometer and a gyroscope
 
     @property
     def n_channels(self) -> int:
@@ -51,7 +53,12 @@ class Scaling:
     @property
     def n_inputs(self) -> int:
         """F, the columns that the model sees."""
-        return self.n_channels * (2 if self.deltas else 1)
+        return self.n_channels * (2 if self.deltas else 1) + (self.inertial.width if self.inertial else 0)
+
+    @property
+    def more_columns(self) -> tuple[int, ...]:
+        """Those beside the channels and their differences."""
+        return tuple(range(self.n_inputs - (self.inertial.width if self.inertial else 0), self.n_inputs))
 
     def lowpassed(self, x: NDArray[np.floating[Any]]) -> F64:
         """Tared samples (..., T, C) -> clipped, and filtered where there is a low-pass; from rest."""
@@ -59,13 +66,15 @@ class Scaling:
         return clipped if self.lowpass is None else self.lowpass.run(clipped)
 
     def inputs(self, x: NDArray[np.floating[Any]]) -> F32:
-        """Tared, filtered (..., T, C) -> (..., T, F): clipped, scaled, then first differences (the first one is 0)."""
+        """Tared, filtered (..., T, C) -> (..., T, F): clipped, scaled; differences, the first one 0; more columns."""
         x = np.clip(x.astype(np.float64), self.lo, self.hi)
-        columns = (x - self.mean) / self.std
+        columns = [(x - self.mean) / self.std]
         if self.deltas:
             steps = np.diff(x, axis=-2, prepend=x[..., :1, :])
-            columns = np.concatenate((columns, (steps - self.delta_mean) / self.delta_std), axis=-1)
-        return columns.astype(np.float32)
+            columns.append((steps - self.delta_mean) / self.delta_std)
+        if self.inertial:
+            columns.append(self.inertial.columns(x))
+        return np.concatenate(columns, axis=-1, dtype=np.float32)
 
     @property
     def resting_delta(self) -> F32:
@@ -83,23 +92,26 @@ class Scaling:
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and lists; floats keep every bit."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "lowpass"}
-        filters = {} if self.lowpass is None else {"lowpass": self.lowpass.to_json()}
-        return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()} | filters
+        left = ("lowpass", "inertial")
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in left}
+        more = {name: getattr(self, name).to_json() for name in left if getattr(self, name) is not None}
+        return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()} | more
 
     @staticmethod
     def from_json(data: Any) -> Scaling:
         """The reverse; raises ProgramError when keys, sizes or numbers do not fit."""
-        names = [f.name for f in dataclasses.fields(Scaling) if f.name != "lowpass"]
-        if not isinstance(data, dict) or sorted(set(data) - {"lowpass"}) != sorted(names):
+        left = ("lowpass", "inertial")
+        names = [f.name for f in dataclasses.fields(Scaling) if f.name not in left]
+        if not isinstance(data, dict) or sorted(set(data) - set(left)) != sorted(names):
             raise ProgramError(f"scaling: expected the keys {', '.join(names)}")
         try:
             tare, deltas = int(data["tare"]), bool(data["deltas"])
             arrays = {n: np.array(data[n], np.float64) for n in names if n not in ("tare", "deltas")}
-        except (TypeError, ValueError) as error:
+            more = Inertial.from_json(data["inertial"], arrays["mean"].size) if "inertial" in data else None
+        except (TypeError, ValueError, KeyError) as error:
             raise ProgramError(f"scaling: {error}") from error
         lowpass = Lowpass.from_json(data["lowpass"]) if "lowpass" in data else None
-        scaling = Scaling(tare=tare, deltas=deltas, lowpass=lowpass, **arrays)
+        scaling = Scaling(tare=tare, deltas=deltas, lowpass=lowpass, inertial=more, **arrays)
         scaling._check()
         return scaling
 
@@ -122,10 +134,13 @@ class Scaling:
             raise ProgramError("scaling: tare must be 0 or more, deviations positive, lo at most hi")
 
 
-def fit_scaling(recordings: Seq[Recording], *, deltas: bool = True, rule: str = "standard") -> Scaling:
+def fit_scaling(
+    recordings: Seq[Recording], *, deltas: bool = True, rule: str = "standard", inertial: bool = False
+) -> Scaling:
     """Statistics of training recordings (tared, regular); targets are counted where they are valid.
 
-    rule: a name of `hiss.scaling_rules`.
+    rule: a name of `hiss.scaling_rules`. inertial: with the columns of hiss.inertial where there is an accelerometer
+    and a gyroscope, not tared.
     """
     chosen = RULES[rule]
     lo, hi = _ranges(recordings, chosen.limit)
@@ -133,11 +148,13 @@ def fit_scaling(recordings: Seq[Recording], *, deltas: bool = True, rule: str = 
     y = np.concatenate([r.y[r.valid] for r in recordings]).astype(np.float64)
     if not len(y):
         raise TrainingError("no sample of the training recordings is valid: there is nothing to learn from")
-    mean, std = chosen.channels(np.concatenate(seen), [c.name for c in recordings[0].channels])
+    first = recordings[0]
+    mean, std = chosen.channels(np.concatenate(seen), [c.name for c in first.channels])
     delta_mean, delta_std = chosen.columns(np.concatenate([np.diff(x, axis=0, prepend=x[:1]) for x in seen]))
     y_mean, y_std = chosen.targets(y)
+    wanted = inertial and first.rate_hz and not first.tared  # a tare would take gravity away, in one attitude only
     return Scaling(
-        tare=recordings[0].tared,
+        tare=first.tared,
         lo=lo,
         hi=hi,
         mean=mean,
@@ -147,6 +164,7 @@ def fit_scaling(recordings: Seq[Recording], *, deltas: bool = True, rule: str = 
         delta_std=delta_std,
         y_mean=y_mean,
         y_std=y_std,
+        inertial=find_inertial(first.channels, seen, first.rate_hz or 1.0) if wanted else None,
     )
 
 
@@ -294,7 +312,8 @@ class Windows:
     """Windows of `length` samples (a multiple of the period) at uniform offsets in sequences, from fresh state.
 
     A sequence is drawn in proportion to its number of offsets; one that is shorter is drawn like one offset and filled
-    up with its last sample, not valid there. `resting` (C,) is what the first row's deltas become.
+    up with its last sample, not valid there. `resting` (C,) is what the first row's deltas become; the columns of
+    hiss.inertial keep what they remember from before the window.
     """
 
     def __init__(
@@ -343,7 +362,7 @@ class Windows:
             valids.append(part.valid[inside[ends]] & (start + steps < len(part.x))[ends])
         x = np.stack(xs)
         if self.resting is not None:
-            x[:, 0, len(self.resting) :] = self.resting
+            x[:, 0, len(self.resting) : 2 * len(self.resting)] = self.resting
         return Batch(x, np.stack(ys), np.stack(valids), np.array([which for which, _ in places]))
 
 

@@ -62,20 +62,44 @@ def normal_equations(parts: Iterable[Part], ages: Sequence[int]) -> NormalEquati
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """Over n rows: of the rows, of the targets, of their products."""
+
+    n: int
+    x: F64  # (P,)
+    y: F64  # (D,)
+    xx: F64  # (P, P)
+    xy: F64  # (P, D)
+
+    @staticmethod
+    def of(rows: F64, targets: F64) -> Sums:
+        """Of rows (n, P) and targets (n, D)."""
+        return Sums(len(rows), rows.sum(0), targets.sum(0), rows.T @ rows, rows.T @ targets)
+
+    def __add__(self, other: Sums) -> Sums:
+        """Of the rows of both."""
+        return Sums(self.n + other.n, self.x + other.x, self.y + other.y, self.xx + other.xx, self.xy + other.xy)
+
+    def __sub__(self, other: Sums) -> Sums:
+        """Without the rows of `other`, which are among these."""
+        return Sums(self.n - other.n, self.x - other.x, self.y - other.y, self.xx - other.xx, self.xy - other.xy)
+
+    def equations(self) -> NormalEquations:
+        """Centred."""
+        x, y, n = self.x / self.n, self.y / self.n, self.n
+        return NormalEquations(n, x, y, self.xx - n * np.outer(x, x), self.xy - n * np.outer(x, y))
+
+
 def summed(blocks: Iterable[tuple[F64, F64]]) -> NormalEquations:
     """Of blocks of rows (n, P) and targets (n, D). Raises ValueError when there is no row."""
-    count, sums = 0, None
-    for row, want in blocks:
-        new = (row.sum(0), want.sum(0), row.T @ row, row.T @ want)
-        sums = new if sums is None else tuple(a + b for a, b in zip(sums, new, strict=True))
-        count += len(row)
-    if sums is None:
+    total: Sums | None = None
+    for rows, targets in blocks:
+        new = Sums.of(rows, targets)
+        total = new if total is None else total + new
+    if total is None:
         raise ValueError("no valid sample to fit a ridge on")
-    sx, sy, xx, xy = sums
-    x_mean, y_mean = sx / count, sy / count
-    return NormalEquations(
-        count, x_mean, y_mean, xx - count * np.outer(x_mean, x_mean), xy - count * np.outer(x_mean, y_mean)
-    )
+    return total.equations()
 
 
 def thinned(valid: Sequence[NDArray[np.bool_]], most: int = 40_000) -> list[NDArray[np.int64]]:

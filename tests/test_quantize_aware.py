@@ -27,7 +27,9 @@ from hiss.training import Run, TrainOptions, fit  # noqa: E402
 from hiss.training.grids import OnGrid, attach, settled  # noqa: E402
 
 SMALL = S4D(3, 1, 4)
-QUICK = TrainOptions(steps=60, epoch_steps=20, batch=2, window_samples=60, warmup_steps=5, patience=99, min_gain=0.0)
+QUICK = TrainOptions(
+    steps=60, epoch_steps=20, batch=2, window_samples=60, warmup_steps=5, patience=99, min_gain=0.0, least_base=0.5
+)
 AWARE = dataclasses.replace(QUICK, steps=160, lr=5e-4, ssm_lr=2e-4, weight_decay=0.0, ema=0.95)
 MODELS = {
     "hierarchical": Hierarchical(SMALL, SMALL, 5),

@@ -70,7 +70,7 @@ def search(skin: Path, out: Path, *more: str) -> Result:
 
 
 def task(compiler: str, limits: str) -> Task:
-    options = TrainOptions(steps=6, epoch_steps=3, batch=2)
+    options = TrainOptions(steps=6, epoch_steps=3, batch=2, least_base=0.5)
     train = tuple(split(recordings())[0])
     return Task(train, ("force",), 20.0, options=options, budget=parse_budget(limits), compiler=compiler)
 

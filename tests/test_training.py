@@ -28,7 +28,7 @@ from hiss.training.learner import Frame, Learner, schedule  # noqa: E402
 
 TINY = S4D(4, 1, 4)
 SPEC = Residual(ARNet(windows_s=(0.5, 1.0), period=5), Hierarchical(TINY, TINY, 5))
-QUICK = TrainOptions(steps=12, epoch_steps=4, batch=2, window_samples=60, warmup_steps=2, min_gain=0.0)
+QUICK = TrainOptions(steps=12, epoch_steps=4, batch=2, window_samples=60, warmup_steps=2, min_gain=0.0, least_base=0.5)
 
 
 def recording(n: int = 400, seed: int = 0, name: str = "a", split: str | None = None) -> Recording:

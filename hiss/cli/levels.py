@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hiss.models import StackSpec
 
-LEVELS = ("low", "high", "flat")
+LEVELS = {"low": "32x2", "high": "mamba:32x2,dropout=0.1", "flat": "32x2"}
+"""What a level is where nothing is said of it; a flat model has to be asked for."""
 
 
 def level(name: str, text: str, of_s4d: Mapping[str, Any]) -> StackSpec:
@@ -53,7 +54,7 @@ def with_sets(keys: dict[str, Any], sets: Iterable[str]) -> tuple[dict[str, Any]
     for text in sets:
         name, dot, pair = text.partition(".")
         if dot and name in LEVELS:
-            made[name] = f"{made.get(name) or '32x2'},{pair}"
+            made[name] = f"{made.get(name) or LEVELS[name]},{pair}"
         else:
             rest.append(text)
     return made, tuple(rest)

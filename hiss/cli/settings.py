@@ -46,10 +46,15 @@ OPTION_KEYS = {
     "gain": float,
     "offset": float,
     "input_noise": float,
+    "inertial": bool,
     "least_base": float,
+    "least_inertial": float,
     "min_gain": float,
 }
 """Keys that go to TrainOptions, with their types; those not given keep its defaults."""
+NOT_SAID = ("rate", "period", "out", "steps", "patience", "lags", "denoise", "window_samples")
+"""Keys that may be None: the data then say it."""
+TRUTH = {"true": True, "false": False}
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,8 @@ class Settings:
     seed: int = 0
     device: str = "auto"
     base: bool = True  # the exactly fitted linear part
-    low: str = "32x2"  # the low level: [FAMILY:]d_model x n_layers[,KEY=VALUE]...
-    high: str = "32x2"
+    low: str = LEVELS["low"]  # the low level: [FAMILY:]d_model x n_layers[,KEY=VALUE]...
+    high: str = LEVELS["high"]
     flat: str = ""  # one stack over every sample instead of two levels
     d_state: int = 16  # of S4D levels, as init, discretization and dropout
     model: str = "hiss"  # or "arnet": the linear part alone, its lags chosen
@@ -216,9 +221,7 @@ def settings_from(data: dict[str, Any], where: str) -> Settings:
             raise ValueError(f"{where}: unknown key {key!r}{_nearest(key, known)}")
         kind = OPTION_KEYS.get(key) or KINDS[key]
         fitting = _fitting(value, kind)
-        if fitting is None and not (
-            value is None and key in ("rate", "period", "out", "steps", "patience", "lags", "denoise")
-        ):
+        if fitting is None and not (value is None and key in NOT_SAID):
             raise ValueError(f"{where}: {key} cannot be {value!r}; expected {WORDS[kind]}")
         if key in OPTION_KEYS:
             options[key] = fitting
@@ -234,8 +237,8 @@ def option_value(text: str) -> tuple[str, float | str]:
         known = [*OPTION_KEYS, *(f"{name}.KEY" for name in LEVELS)]
         raise ValueError(f"--set: unknown key {key!r}{_nearest(key, known)}")
     try:
-        return key, OPTION_KEYS[key](value)
-    except ValueError:
+        return key, TRUTH[value] if OPTION_KEYS[key] is bool else OPTION_KEYS[key](value)
+    except (ValueError, KeyError):
         raise ValueError(f"--set: {key} cannot be {value!r}; expected {WORDS[OPTION_KEYS[key]]}") from None
 
 

@@ -44,7 +44,7 @@ QUANTIZE_AWARE = {"steps": 300, "lr": 5e-4, "ssm_lr": 2e-4, "weight_decay": 0.0,
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder. [runs/TARGET]")
 @click.option("--tare", help="Samples at the start whose mean is taken off, or auto: as the files are. [auto]")
 @click.option("--low", metavar="LEVEL", help="Low level, [FAMILY:]d_model x layers, such as mamba:32x2. [s4d:32x2]")
-@click.option("--high", metavar="LEVEL", help="High level. [s4d:32x2]")
+@click.option("--high", metavar="LEVEL", help="High level. [mamba:32x2]")
 @click.option("--flat", metavar="LEVEL", help="One stack over every sample instead of the two levels.")
 @click.option("--d-state", type=int, help="Real states per channel of S4D levels. [16]")
 @click.option("--gap", metavar="POLICY", help=f"Of pauses in recordings: {POLICY}, as in live. [interpolate]")
@@ -88,7 +88,7 @@ def command(
     \b
     Example:
       hiss train skin.h5 --target force --rate 20 --period 5 -o runs/skin
-      hiss train skin.h5 --target force --high mamba:32x2 --set high.d_state=8
+      hiss train skin.h5 --target force --high s4d:32x2 --set high.d_state=8
       hiss train config.toml
       hiss train mine.csv --from runs/skin -o runs/mine
       hiss train yosemite.csv --model arnet --forecast 12

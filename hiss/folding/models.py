@@ -19,6 +19,7 @@ from hiss.filters import Lowpass
 from hiss.folding import layers
 from hiss.folding.arnet import arnet_stages, read_taps
 from hiss.folding.expressions import Builder, Expression, stacked, value
+from hiss.folding.inertial import inertial_columns
 from hiss.folding.stacks import fold_stack, why_float64
 from hiss.models import ARNetModel, FlatModel, HierarchicalModel, ResidualModel
 from hiss.program import Port, Program, Stage, passes
@@ -111,6 +112,8 @@ def _front(scaling: Scaling) -> Front:
         before = b.add(o.Delay("z_before", z, np.ones(count, np.int64), every, "first"))
         delta = value(b.add(o.Add("delta", (z, before), (1, -1))), count)
         inputs = stacked([raw, delta.scaled(unit / scaling.delta_std, -scaling.delta_mean / scaling.delta_std)])
+    if scaling.inertial:
+        inputs = stacked([inputs, inertial_columns(b, scaling.inertial, z, unit, offset)])
     return Front(b, scaling, raw, inputs, scaled)
 
 
@@ -172,6 +175,12 @@ def _base(front: Front, module: ARNetModel) -> Expression:
     """The base in the units of the outputs; the mean is already in the correction."""
     drive = read_taps(front.builder, module, front.lag_scale, front.scaling.n_channels)
     bias = layers.array(module.linear.bias)
+    if module.beside is not None:
+        weight = np.zeros((len(bias), front.scaling.n_inputs))
+        weight[:, list(module.spec.columns)] = layers.array(module.beside.weight)
+        more = front.inputs.linear(weight, bias)
+        total = {name: drive.terms.get(name, 0) + more.terms.get(name, 0) for name in {**drive.terms, **more.terms}}
+        drive, bias = Expression(total, drive.bias), more.bias
     return Expression(drive.terms, drive.bias + bias).scaled(front.scaling.y_std, np.zeros_like(front.scaling.y_std))
 
 

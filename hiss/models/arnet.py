@@ -31,11 +31,12 @@ class ARNet:
     unit, where known: it then counts by what the others leave open.
     hidden: widths of ReLU layers. own: how many of its own past estimates are read too (closed loop).
     chunk_rate: ages from `period` on are rounded to whole chunks, so that the past is kept a row a chunk.
+    columns: input columns beside the channels that are read as they are now, settled by the fit.
     """
 
     lags: int = 24
     spacing: str = "log"
-    windows_s: tuple[float, ...] = (1.0, 5.0, 20.0)
+    windows_s: tuple[float, ...] = (0.2, 1.0, 5.0, 20.0)
     period: int = 1
     ages: tuple[int, ...] | None = None
     fit: str = "ridge"
@@ -47,6 +48,7 @@ class ARNet:
     sparsity: float = 1.0
     skip: tuple[tuple[int, int], ...] = ()
     noise: float = 0.0
+    columns: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.lags < 1:
@@ -132,6 +134,7 @@ class ARNetModel(nn.Module):
         widths = (*spec.hidden, n_out)
         self.linear = nn.Linear(len(self.taps), widths[0])
         self.more = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
+        self.beside = nn.Linear(len(spec.columns), widths[0], bias=False) if spec.columns else None
         self.back = nn.Linear(spec.own * n_out, n_out, bias=False) if spec.own else None
 
     def lagged(self, x: Tensor) -> Tensor:
@@ -153,6 +156,8 @@ class ARNetModel(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, n_in) -> (B, T // period, n_out)."""
         y: Tensor = self.linear(self.lagged(x))
+        if self.beside is not None:
+            y = y + self.beside(x[:, self.period - 1 :: self.period, list(self.spec.columns)])
         for layer in self.more:
             y = layer(torch.relu(y))
         return y if self.back is None else self._closed(y)

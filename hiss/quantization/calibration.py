@@ -88,8 +88,22 @@ def value_formats(program: Program, observed: Observed, most: Mapping[str, int])
             formats[op.input]["out"] = Format(16, np.clip(held.frac_bits, *TABLES[op.function]))
             if op.function != "exp":  # nor is what it makes larger
                 formats[op.out]["out"] = Format(16, np.maximum(formats[op.out]["out"].frac_bits, 0))
+    _keep_steps_exact(program, formats)
     _share_formats_of_delays(program, formats)
     return formats
+
+
+def _keep_steps_exact(program: Program, formats: Trial) -> None:
+    """A value whose own steps are summed up again has no digits that its steps lack: their sum loses nothing then."""
+    made = {op.out: op for _, _, op in program.ops()}
+    for op in list(made.values()):
+        if not (isinstance(op, o.Add) and op.signs == (1, -1)):
+            continue
+        now, before = op.inputs
+        past = made[before]
+        if isinstance(past, o.Delay) and past.input == now and not isinstance(made[now], o.Input):
+            held, step = formats[now]["out"], formats[op.out]["out"]
+            formats[now]["out"] = Format(16, np.minimum(held.frac_bits, step.frac_bits.min()))
 
 
 def _input(op: o.Input, observed: Observed) -> dict[str, Format]:

@@ -1,13 +1,18 @@
 """The linear base: an AR-Net fitted exactly, its window and strength chosen on validation.
 
-It sees scaled channels and gives scaled targets. x: (T, F), of which the first C columns are channels;  y: (T, D).
+It sees scaled channels, and the columns of hiss.inertial as they are now, and gives scaled targets.
+x: (T, F), of which the first C columns are channels;  y: (T, D).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
+import operator
+from collections.abc import Iterable
 from collections.abc import Sequence as Seq
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,35 +20,86 @@ from numpy.typing import NDArray
 
 from hiss.dataset import Batch, Sequence
 from hiss.models.arnet import ARNet, ARNetModel
-from hiss.ridge import lagged, normal_equations, thinned
+from hiss.ridge import BLOCK, F64, Sums, lagged, thinned
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
 """Candidates for lambda, times the number of rows."""
+MOST_KEPT = 4096
+"""Samples of all channels that a base keeps: 8 KiB as int16."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What the base reads: all channels at some ages, and columns as they are now."""
+
+    n_channels: int
+    ages: tuple[int, ...]
+    columns: tuple[int, ...]
+
+    def of(self, x: NDArray[np.float32], steps: NDArray[np.int64]) -> F64:
+        """x (T, F) at `steps` -> (len(steps), C A + columns)."""
+        past = lagged(x[:, : self.n_channels], self.ages, steps)
+        return np.hstack((past, x[np.ix_(steps, self.columns)])) if self.columns else past
+
+    def sums(self, x: NDArray[np.float32], y: NDArray[np.float32], steps: NDArray[np.int64]) -> Sums | None:
+        """Of the rows at `steps`; None where there is no step."""
+        total = None
+        for start in range(0, len(steps), BLOCK):
+            some = steps[start : start + BLOCK]
+            new = Sums.of(self.of(x, some), y[some].astype(np.float64))
+            total = new if total is None else total + new
+        return total
 
 
 def fit_base(
-    spec: ARNet, parts: Seq[Sequence], val: Batch, n_channels: int, rate_hz: float, start: ARNetModel | None = None
+    spec: ARNet,
+    parts: Seq[Sequence],
+    val: Batch,
+    n_channels: int,
+    rate_hz: float,
+    start: ARNetModel | None = None,
+    columns: tuple[int, ...] = (),
+    folds: int = 1,
 ) -> tuple[ARNetModel, float, float]:
-    """(model, lambda, validation error): the candidate that is best on `val`.
+    """(model, lambda, validation error): the candidate that is best on `val` and on parts of the data left out.
 
-    With `start`, the weights are pulled towards those instead of towards 0, and `start` itself is a candidate.
+    columns: those beside the channels that it may read. folds: in how many parts a sequence is left out, 1 = not at
+    all. With `start`, the weights are pulled towards those instead of towards 0, and `start` itself is a candidate.
     """
-    known = [None if start is None else _predicted(start, part.x) for part in parts]
-    wanted = [part.y if k is None else part.y - k for part, k in zip(parts, known, strict=True)]
-    steps = thinned([part.valid for part in parts])
-    best: tuple[ARNetModel, float, float] | None = None
     if start is not None:
-        best = start, np.inf, mean_square(start, val)
-    for ages in spec.candidates(rate_hz) if start is None else [tuple(start.ages)]:
-        rows = ((part.x[:, :n_channels], y, s) for part, y, s in zip(parts, wanted, steps, strict=True))
-        equations = normal_equations(rows, ages)
-        for strength in STRENGTHS:
-            model = _model(spec, ages, n_channels, *equations.solve(strength), start)
-            error = mean_square(model, val)
-            if best is None or error < best[2]:
-                best = model, strength, error
+        return _pulled(spec, parts, val, start)
+    best: tuple[ARNetModel, float, float] | None = None
+    least = np.inf
+    for ages in _candidates(spec, rate_hz, n_channels):
+        cut = Cut(Rows(n_channels, ages, columns), parts, folds)
+        equations = cut.total.equations()
+        models = [(_model(spec, cut.rows, *equations.solve(strength), None), strength) for strength in STRENGTHS]
+        error, at = min((mean_square(model, val), i) for i, (model, _) in enumerate(models))
+        # what it says of training data that it has not seen counts as well: validation may be a few recordings
+        honest = error + (cut.error(models[at][1]) if folds > 1 else 0.0)
+        if honest < least or best is None:
+            least, best = honest, (*models[at], error)
     assert best is not None
     return best
+
+
+def _pulled(spec: ARNet, parts: Seq[Sequence], val: Batch, start: ARNetModel) -> tuple[ARNetModel, float, float]:
+    """The weights of `start` and more, as much as helps."""
+    left = [Sequence(part.x, part.y - _predicted(start, part.x), part.valid) for part in parts]
+    cut = Cut(_rows(start), left, 1)
+    equations = cut.total.equations()
+    models = [(_model(spec, cut.rows, *equations.solve(strength), start), strength) for strength in STRENGTHS]
+    every = [(start, np.inf), *models]
+    error, at = min((mean_square(model, val), i) for i, (model, _) in enumerate(every))
+    return (*every[at], error)
+
+
+def _candidates(spec: ARNet, rate_hz: float, n_channels: int) -> list[tuple[int, ...]]:
+    """Those whose past fits a small chip, and the present sample alone."""
+    known = spec.candidates(rate_hz)
+    if spec.ages is not None or spec.spacing == "all":
+        return known
+    return [(0,), *(ages for ages in known if n_channels * max(ages) <= MOST_KEPT and ages != (0,))]
 
 
 def honest_shift(model: ARNetModel, strength: float, parts: Seq[Sequence], folds: int) -> list[NDArray[np.float32]]:
@@ -53,20 +109,49 @@ def honest_shift(model: ARNetModel, strength: float, parts: Seq[Sequence], folds
     """
     if folds == 1 or not np.isfinite(strength):
         return [np.zeros_like(part.y) for part in parts]
-    shifts = [np.zeros_like(part.y) for part in parts]
-    steps = thinned([part.valid for part in parts])
-    for i, part in enumerate(parts):
-        edges = np.linspace(0, len(part.x), folds + 1).astype(int)
-        for first, last in itertools.pairwise(edges):
-            kept = [s if j != i else s[(s < first) | (s >= last)] for j, s in enumerate(steps)]
-            if first == last or not sum(map(len, kept)):
-                continue
-            rows = ((p.x[:, : model.n_channels], p.y, s) for p, s in zip(parts, kept, strict=True))
-            weight, bias = normal_equations(rows, model.ages).solve(strength)
-            past = lagged(part.x[:, : model.n_channels], model.ages, np.arange(first, last))
-            own = _weights(model)
-            shifts[i][first:last] = past @ (weight - own[0]).T + (bias - own[1])
-    return shifts
+    unseen = Cut(_rows(model), parts, folds).unseen(strength)
+    return [u - _predicted(model, part.x) for u, part in zip(unseen, parts, strict=True)]
+
+
+class Cut:
+    """Sequences cut in `folds` parts each, and the sums of each part: what is left without one is soon known."""
+
+    def __init__(self, rows: Rows, parts: Seq[Sequence], folds: int):
+        self.rows, self.parts = rows, parts
+        edges = [np.linspace(0, len(part.x), folds + 1).astype(int) for part in parts]
+        steps = thinned([part.valid for part in parts])
+        self.pieces = {
+            (i, first, last): rows.sums(parts[i].x, parts[i].y, s[(s >= first) & (s < last)])
+            for i, s in enumerate(steps)
+            for first, last in itertools.pairwise(edges[i])
+        }
+        self.total = _total(self.pieces.values())
+
+    def unseen(self, strength: float) -> list[NDArray[np.float32]]:
+        """Per sequence (T, D): what a base says of each part that was fitted on all the others."""
+        said = [np.zeros_like(part.y) for part in self.parts]
+        for (i, first, last), own in self.pieces.items():
+            rest = self.total if own is None or own.n == self.total.n else self.total - own
+            weight, bias = rest.equations().solve(strength)
+            said[i][first:last] = self.rows.of(self.parts[i].x, np.arange(first, last)) @ weight.T + bias
+        return said
+
+    def error(self, strength: float) -> float:
+        """Mean square of what `unseen` says, over all valid samples and outputs."""
+        said = self.unseen(strength)
+        errors = [(u - part.y)[part.valid] for u, part in zip(said, self.parts, strict=True)]
+        return float((np.concatenate(errors).astype(np.float64) ** 2).mean())
+
+
+def _total(sums: Iterable[Sums | None]) -> Sums:
+    known = [s for s in sums if s is not None]
+    if not known:
+        raise ValueError("no valid sample to fit a ridge on")
+    return functools.reduce(operator.add, known)
+
+
+def _rows(model: ARNetModel) -> Rows:
+    return Rows(model.n_channels, tuple(model.ages), model.spec.columns)
 
 
 def mean_square(model: torch.nn.Module, val: Batch) -> float:
@@ -76,34 +161,28 @@ def mean_square(model: torch.nn.Module, val: Batch) -> float:
     return float((error[val.valid].astype(np.float64) ** 2).mean())
 
 
-def _weights(model: ARNetModel) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return (
-        model.linear.weight.detach().double().numpy(),
-        model.linear.bias.detach().double().numpy(),
-    )
+def _weights(model: ARNetModel) -> tuple[F64, F64]:
+    parts = [layer.weight.detach().double().numpy() for layer in (model.linear, model.beside) if layer is not None]
+    return np.hstack(parts), model.linear.bias.detach().double().numpy()
 
 
-def _model(
-    spec: ARNet,
-    ages: tuple[int, ...],
-    n_channels: int,
-    weight: NDArray[np.float64],
-    bias: NDArray[np.float64],
-    start: ARNetModel | None,
-) -> ARNetModel:
+def _model(spec: ARNet, rows: Rows, weight: F64, bias: F64, start: ARNetModel | None) -> ARNetModel:
     if start is not None:
         own = _weights(start)
         weight, bias = weight + own[0], bias + own[1]
-    model = dataclasses.replace(spec, ages=ages).build(n_channels, len(bias))
+    ready = dataclasses.replace(spec, ages=rows.ages, columns=rows.columns)
+    model = ready.build(rows.n_channels, len(bias))
+    lags = model.linear.in_features
     with torch.no_grad():
-        model.linear.weight.copy_(torch.from_numpy(weight))
+        model.linear.weight.copy_(torch.from_numpy(weight[:, :lags]))
         model.linear.bias.copy_(torch.from_numpy(bias))
+        if model.beside is not None:
+            model.beside.weight.copy_(torch.from_numpy(weight[:, lags:]))
     return model.requires_grad_(False)
 
 
 def _predicted(model: ARNetModel, x: NDArray[np.float32]) -> NDArray[np.float32]:
     """What the model says at every sample, (T, D)."""
     weight, bias = _weights(model)
-    blocks = np.array_split(np.arange(len(x)), max(1, len(x) // 4096))
-    past = (lagged(x[:, : model.n_channels], model.ages, some) for some in blocks)
-    return np.concatenate([rows @ weight.T + bias for rows in past]).astype(np.float32)
+    blocks = np.array_split(np.arange(len(x)), max(1, len(x) // BLOCK))
+    return np.concatenate([_rows(model).of(x, some) @ weight.T + bias for some in blocks]).astype(np.float32)

@@ -24,6 +24,8 @@ from hiss.training.options import TrainOptions
 from hiss.training.run import Run
 
 VALIDATION_WINDOWS = 32
+WINDOW_SAMPLES = 1200
+"""Length of a training window, or half the longest recording where that is shorter, so that windows differ."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +60,9 @@ def data_of(
     assert rate_hz is not None  # prepare has resampled
     turns = find_turns(options.rotate, fit_on[0].channels, fit_on[0].targets)
     scaling = behind(_scaling(fit_on, turns, options, start, pretrained), front)
-    length = window_length(fit_on, options.window_samples, rate_hz, period)
+    longest = max((len(r) for r in fit_on), default=0)
+    wanted = options.window_samples or max(period, min(WINDOW_SAMPLES, longest // 2))
+    length = window_length(fit_on, wanted, rate_hz, period)
     parts, resting = sequences(fit_on, scaling), scaling.resting_delta if scaling.deltas else None
     held = Windows(sequences(val, scaling), window_length(val, length, rate_hz, period), period, resting)
     batch = held.spread(VALIDATION_WINDOWS)
@@ -75,7 +79,8 @@ def _scaling(
 ) -> Scaling:
     if start is not None:
         return start.scaling
-    scaling = fit_scaling(fit_on, rule=options.scaling)
+    alone = pretrained is None and not options.lowpass_hz  # both stand for other columns
+    scaling = fit_scaling(fit_on, rule=options.scaling, inertial=options.inertial and alone)
     if pretrained is not None:
         check_channels(fit_on[0], [c.name for c in pretrained.channels])
         return dataclasses.replace(pretrained.scaling, y_mean=scaling.y_mean, y_std=scaling.y_std)

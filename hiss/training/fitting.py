@@ -23,7 +23,7 @@ from hiss.errors import TrainingError
 from hiss.gaps import Gaps
 from hiss.models.arnet import ARNet, ARNetModel
 from hiss.models.residual import Residual, ResidualModel
-from hiss.recording import Recording
+from hiss.recording import Channel, Recording
 from hiss.training.base import fit_base, honest_shift, mean_square
 from hiss.training.data import VALIDATION_WINDOWS, Data, data_of
 from hiss.training.filtering import filtered, front_of
@@ -211,7 +211,16 @@ def _base(
     before = kept if isinstance(kept, ARNetModel) else getattr(kept, "base", None)
     if isinstance(linear, ARNet) and not linear.plain:
         return _lags(run, linear, data, before, say), np.inf
-    base, strength, error = fit_base(linear, data.parts, data.val, data.scaling.n_channels, data.rate_hz, before)
+    base, strength, error = fit_base(
+        linear,
+        data.parts,
+        data.val,
+        data.scaling.n_channels,
+        data.rate_hz,
+        before,
+        data.scaling.more_columns if _vector(run.targets) else (),
+        options.folds,
+    )
     say(
         f"linear base: {len(base.ages)} ages up to {max(base.ages) / data.rate_hz:g} s, strength {strength:g}, "
         f"validation error {error**0.5:.4f} of the target's deviation"
@@ -219,12 +228,18 @@ def _base(
     if not isinstance(spec, Residual):
         return base, strength
     variance = float((data.val.y[data.val.valid].astype(np.float64) ** 2).mean())
-    if kept is None and spec.correction is not None and error > (1 - options.least_base) * variance:
+    least = options.least_inertial if base.spec.columns else options.least_base
+    if kept is None and spec.correction is not None and error > (1 - least) * variance:
         say(f"the base is dropped: it leaves {error / variance:.0%} of the validation variance")
         run.spec = dataclasses.replace(spec, base=None)
         return None, np.inf
     run.spec = dataclasses.replace(spec, base=base.spec)
     return base, strength
+
+
+def _vector(targets: Seq[Channel]) -> bool:
+    """True where the targets are x, y and z of vectors: of vectors, a linear map makes vectors, and no speeds."""
+    return {target.name[-2:] for target in targets} == {"_x", "_y", "_z"}
 
 
 def _lags(run: Run, spec: ARNet, data: Data, before: ARNetModel | None, say: Say) -> ARNetModel:

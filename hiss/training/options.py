@@ -13,10 +13,10 @@ from hiss.scaling_rules import RULES
 class TrainOptions:
     """Choices of `fit`; the defaults are the recipe that the README's figures come from."""
 
-    steps: int | None = None  # updates in all; None = 600 beside a linear base, 2400 without
+    steps: int | None = None  # updates in all; None = 600 beside a linear base, 1200 without
     epoch_steps: int = 40  # updates between two validations
-    batch: int = 4  # windows per update
-    window_samples: int = 1200  # length of a window; shorter where no recording is that long
+    batch: int = 8  # windows per update
+    window_samples: int | None = None  # length of a window; None = 1200, or half the longest recording
     lr: float = 2e-3  # peak; warm-up, then cosine to 0
     ssm_lr: float = 1e-3  # for dt and A, which are not decayed either
     weight_decay: float = 0.05  # of matrices only
@@ -37,7 +37,9 @@ class TrainOptions:
     gain: float = 0.0  # deviation of the gain of each channel in a training window
     offset: float = 0.0  # deviation of its offset, in the channel's own deviations
     input_noise: float = 0.0  # deviation of white noise on it, in the channel's own deviations
-    least_base: float = 0.5  # share of the validation variance that a base must explain to be kept
+    inertial: bool = True  # with the columns of hiss.inertial, where there is an accelerometer and a gyroscope
+    least_base: float = 0.98  # share of the validation variance that a base of lags must explain to be kept
+    least_inertial: float = 0.5  # the same of a base that reads the columns of hiss.inertial
     min_gain: float = 0.01  # share by which the correction must lower the validation error to be kept
 
     def __post_init__(self) -> None:
@@ -62,13 +64,13 @@ class TrainOptions:
             raise ValueError(f"scaling is {self.scaling!r}; known: {', '.join(RULES)}")
         if self.rotate not in ROTATIONS:
             raise ValueError(f"rotate is {self.rotate!r}; known: {', '.join(ROTATIONS)}")
-        for name in ("ema", "val_fraction", "retare", "least_base"):
+        for name in ("ema", "val_fraction", "retare", "least_base", "least_inertial"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and less than 1; got {getattr(self, name)}")
 
     def settled(self, based: bool) -> TrainOptions:
         """With the numbers that depend on whether there is a linear base to start from."""
-        steps = self.steps or (600 if based else 2400)
+        steps = self.steps or (600 if based else 1200)
         return dataclasses.replace(self, steps=steps, patience=self.patience or (10 if based else 30))
 
     @property
