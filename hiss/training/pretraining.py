@@ -25,7 +25,7 @@ from hiss.gaps import Gaps
 from hiss.models.arnet import ARNet
 from hiss.models.residual import Residual
 from hiss.recording import Channel, Recording, choose_targets
-from hiss.training.data import VALIDATION_WINDOWS
+from hiss.training.data import VALIDATION_WINDOWS, WINDOW_SAMPLES
 from hiss.training.filtering import behind, filtered, front_of
 from hiss.training.group import Group
 from hiss.training.learner import Frame, Learner
@@ -181,7 +181,7 @@ def _windows(
         scaling = scaling_of_turned(scaling, train, turns)
     kind = NextChunk if task == "next" else Masked
     resting = scaling.resting_delta
-    length = window_length(train, options.window_samples, rate_hz, period)
+    length = window_length(train, options.window_samples or WINDOW_SAMPLES, rate_hz, period)
     windows = kind(_sequences(train, scaling), length, period, resting, None, augmentation(options, scaling, turns))
     shorter = window_length(held, length, rate_hz, period)
     check = kind(_sequences(held, scaling), shorter, period, resting)
