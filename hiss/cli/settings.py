@@ -73,7 +73,7 @@ class Settings:
     device: str = "auto"
     base: bool = True  # the exactly fitted linear part
     low: str = LEVELS["low"]  # the low level: [FAMILY:]d_model x n_layers[,KEY=VALUE]...
-    high: str = LEVELS["high"]
+    high: str = ""  # none = 32x2 for tared recordings, mamba:32x2,dropout=0.1 for others
     flat: str = ""  # one stack over every sample instead of two levels
     d_state: int = 16  # of S4D levels, as init, discretization and dropout
     model: str = "hiss"  # or "arnet": the linear part alone, its lags chosen
@@ -165,7 +165,7 @@ class Settings:
 
     def _level(self, name: str) -> StackSpec:
         keys = ("d_state", "init", "discretization", "dropout")
-        return level(name, getattr(self, name), {key: getattr(self, key) for key in keys})
+        return level(name, getattr(self, name) or LEVELS[name], {key: getattr(self, key) for key in keys})
 
     def tare_samples(self) -> int | None:
         """None for auto. Raises ValueError."""

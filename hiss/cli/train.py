@@ -15,7 +15,7 @@ import click
 from hiss.changes import KINDS, change_names
 from hiss.cli.from_pretrained import load_pretrained, spec_on, taken_over
 from hiss.cli.handling import POLICY
-from hiss.cli.levels import with_sets
+from hiss.cli.levels import LEVELS, with_sets
 from hiss.cli.preset import preset_of
 from hiss.cli.reading import show_reading
 from hiss.cli.settings import Settings, option_value, read_toml, settings_from, share_of, weight_choice
@@ -44,7 +44,7 @@ QUANTIZE_AWARE = {"steps": 300, "lr": 5e-4, "ssm_lr": 2e-4, "weight_decay": 0.0,
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder. [runs/TARGET]")
 @click.option("--tare", help="Samples at the start whose mean is taken off, or auto: as the files are. [auto]")
 @click.option("--low", metavar="LEVEL", help="Low level, [FAMILY:]d_model x layers, such as mamba:32x2. [s4d:32x2]")
-@click.option("--high", metavar="LEVEL", help="High level. [mamba:32x2]")
+@click.option("--high", metavar="LEVEL", help="High level. [mamba:32x2; s4d:32x2 where recordings are tared]")
 @click.option("--flat", metavar="LEVEL", help="One stack over every sample instead of the two levels.")
 @click.option("--d-state", type=int, help="Real states per channel of S4D levels. [16]")
 @click.option("--gap", metavar="POLICY", help=f"Of pauses in recordings: {POLICY}, as in live. [interpolate]")
@@ -322,6 +322,7 @@ def _settled(settings: Settings, train: list[Recording], source: Run | None) -> 
     if rate is None:
         raise click.UsageError("the recordings have irregular stamps; give the rate to train at, such as --rate 50")
     settings = dataclasses.replace(settings, lags=_lags(settings, train), period=settings.period or _period(settings))
+    settings = dataclasses.replace(settings, high=settings.high or _high(settings, train))
     name = settings.target[0] if len(settings.target) == 1 else "run"
     if settings.of_series:
         name = re.split(r"[+-]\d+$", settings.target[0])[0]
@@ -331,6 +332,12 @@ def _settled(settings: Settings, train: list[Recording], source: Run | None) -> 
         targets = change_names(settings.change, settings.target, period / rate)
         settings = dataclasses.replace(settings, target=targets, change="")
     return dataclasses.replace(settings, rate=rate, period=period, out=out)
+
+
+def _high(settings: Settings, train: list[Recording]) -> str:
+    """Skins, which are tared, are close to linear; what moves is not, and Mamba's steps follow it (docs/recipe.md)."""
+    tared = any(r.tared for r in train) or settings.tare not in ("auto", "0")
+    return LEVELS["low" if tared else "high"]
 
 
 def _period(settings: Settings) -> int | None:
