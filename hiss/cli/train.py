@@ -322,7 +322,8 @@ def _settled(settings: Settings, train: list[Recording], source: Run | None) -> 
     if rate is None:
         raise click.UsageError("the recordings have irregular stamps; give the rate to train at, such as --rate 50")
     settings = dataclasses.replace(settings, lags=_lags(settings, train), period=settings.period or _period(settings))
-    settings = dataclasses.replace(settings, high=settings.high or _high(settings, train))
+    tared = any(r.tared for r in train) or settings.tare not in ("auto", "0")
+    settings = dataclasses.replace(settings, **_following(settings, tared))
     name = settings.target[0] if len(settings.target) == 1 else "run"
     if settings.of_series:
         name = re.split(r"[+-]\d+$", settings.target[0])[0]
@@ -334,10 +335,10 @@ def _settled(settings: Settings, train: list[Recording], source: Run | None) -> 
     return dataclasses.replace(settings, rate=rate, period=period, out=out)
 
 
-def _high(settings: Settings, train: list[Recording]) -> str:
+def _following(settings: Settings, tared: bool) -> dict[str, Any]:
     """Skins, which are tared, are close to linear; what moves is not, and Mamba's steps follow it (docs/recipe.md)."""
-    tared = any(r.tared for r in train) or settings.tare not in ("auto", "0")
-    return LEVELS["low" if tared else "high"]
+    high = settings.high or LEVELS["low" if tared else "high"]
+    return {"high": high, "options": {"batch": 4, **settings.options} if tared else settings.options}
 
 
 def _period(settings: Settings) -> int | None:
