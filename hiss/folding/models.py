@@ -178,9 +178,8 @@ def _base(front: Front, module: ARNetModel) -> Expression:
     if module.beside is not None:
         weight = np.zeros((len(bias), front.scaling.n_inputs))
         weight[:, list(module.spec.columns)] = layers.array(module.beside.weight)
-        more = front.inputs.linear(weight, bias)
-        total = {name: drive.terms.get(name, 0) + more.terms.get(name, 0) for name in {**drive.terms, **more.terms}}
-        drive, bias = Expression(total, drive.bias), more.bias
+        both = stacked([drive, front.inputs.linear(weight, np.zeros_like(bias))])
+        drive = both.linear(np.tile(np.eye(len(bias)), 2), np.zeros_like(bias))
     return Expression(drive.terms, drive.bias + bias).scaled(front.scaling.y_std, np.zeros_like(front.scaling.y_std))
 
 

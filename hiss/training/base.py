@@ -39,7 +39,7 @@ class Rows:
     def of(self, x: NDArray[np.float32], steps: NDArray[np.int64]) -> F64:
         """x (T, F) at `steps` -> (len(steps), C A + columns)."""
         past = lagged(x[:, : self.n_channels], self.ages, steps)
-        return np.hstack((past, x[np.ix_(steps, self.columns)])) if self.columns else past
+        return np.hstack((past, x[steps][:, list(self.columns)])) if self.columns else past
 
     def sums(self, x: NDArray[np.float32], y: NDArray[np.float32], steps: NDArray[np.int64]) -> Sums | None:
         """Of the rows at `steps`; None where there is no step."""
