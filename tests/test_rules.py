@@ -36,7 +36,7 @@ MAY_IMPORT = {  # room -> rooms of hiss that it may import beside itself
         "gaps",
         "program.storage",
     },
-    "folding": {"models", "program", "dataset", "filters", "recording", "training"},
+    "folding": {"models", "program", "dataset", "filters", "inertial", "recording", "training"},
 }
 WITHOUT_TORCH = (
     *("program", "quantization", "firmware_export", "engines", "realtime"),
