@@ -338,6 +338,8 @@ def _settled(settings: Settings, train: list[Recording], source: Run | None) -> 
 def _following(settings: Settings, tared: bool) -> dict[str, Any]:
     """Skins, which are tared, are close to linear; what moves is not, and Mamba's steps follow it (docs/recipe.md)."""
     high = settings.high or LEVELS["low" if tared else "high"]
+    if settings.pretrained:  # whose net it is
+        high = settings.high
     return {"high": high, "options": {"batch": 4, **settings.options} if tared else settings.options}
 
 
