@@ -2,8 +2,8 @@
 
 a (T, 3): acceleration;  w (T, 3): rotation vector of each sample, rad;  K: time constants;  lambda_k = exp(-dt / tau_k)
 
-    u_t = (1 - |w|^2 / 8, (1/2 - |w|^2 / 48) w)         unit to |w|^4 / 384
-    q_t = q_{t-1} u_t / |q_{t-1} u_t|                   the sensor's attitude, from an unknown start
+    u_t = (cos |w|/2, sin(|w|/2) w / |w|)
+    q_t = q_{t-1} u_t                                   the sensor's attitude, from an unknown start
     f_t = R(q_t) a_t                                    a where nothing turns: gravity is constant in it
     h_t = lambda (h_{t-1} + f_t - f_{t-1})              what f is beside its leaky average; (K, 3), from 0
     v_t = R(q_t)^T M h_t                                back in the sensor's frame; M (K, K) decorrelates the vectors
@@ -110,8 +110,8 @@ def uncorrelated(filtered: Seq[F64]) -> F64:
 
 def attitude(w: F64) -> F64:
     """q (..., T, 4) from rotation vectors w (..., T, 3), scalar part first; products by doubling."""
-    square = (w**2).sum(-1, keepdims=True)
-    q = _unit(np.concatenate((1 - square / 8, (0.5 - square / 48) * w), -1))
+    half = np.sqrt((w**2).sum(-1, keepdims=True)) / 2
+    q = np.concatenate((np.cos(half), 0.5 * np.sinc(half / np.pi) * w), -1)
     reach = 1
     while reach < q.shape[-2]:
         q = _unit(np.concatenate((q[..., :reach, :], product(q[..., :-reach, :], q[..., reach:, :])), -2))

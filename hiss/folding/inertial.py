@@ -1,6 +1,13 @@
-"""hiss.inertial as ops: attitude by feedback, acceleration in the frame that does not turn, filters, and back.
+"""hiss.inertial as ops: every filtered vector is kept in the sensor's frame and turned back by what the gyroscope says.
 
-q: kept as SIZE q;  R: 9 entries of R(q), row by row;  K: filtered vectors.
+w (3,): rotation of a sample, rad;  a (3,): acceleration;  K: filtered vectors;  v (3 K,): x of all, then y, then z.
+
+    v_t = lambda (v_{t-1} + a_t - a_{t-1} + e_t),   e_t = (R(w)^T - 1) p_{t-1},   p_t = v_t - a_t
+    e = -s (w x p) + c (w x (w x p)),   s = sin|w| / |w|,   c = (1 - cos|w|) / |w|^2
+
+the same as in the frame that does not turn, without an attitude: nothing is kept longer than lambda says. s and c by
+their series up to |w|^4. The steps of a and the small e have filters of their own, so that fixed point rounds neither
+at the size of the other.
 """
 
 from __future__ import annotations
@@ -15,98 +22,77 @@ from hiss.inertial import Inertial
 from hiss.program import ops as o
 
 Array = NDArray[np.float64]
-SIZE = 0.75
-"""Of the attitude as it is kept: below 0.8 it has 15 fractional bits of 16, and a quarter more than it needs."""
+Index = NDArray[np.int64]
 
 
 def inertial_columns(b: Builder, spec: Inertial, z: str, unit: Array, offset: Array) -> Expression:
     """The columns as an expression. z * unit + offset: the samples in their units."""
-    channels = np.diag(unit)
-    angle = Expression({z: channels[list(spec.gyr)] * spec.angle}, offset[list(spec.gyr)] * spec.angle)
-    acc = Expression({z: channels[list(spec.acc)]}, offset[list(spec.acc)])
-    r = _rotation(b, _attitude(b, b.affine("imu.turn", angle)))
-    fixed = _turned(b, "imu.fixed", r, acc, 1, back=False)
-    before = b.add(o.Delay("imu.fixed_before", fixed, np.ones(3, np.int64), np.arange(3), "first"))
-    step = b.add(o.Add("imu.step", (fixed, before), (1, -1)))
-    k = len(spec.decay)
-    spread = b.affine("imu.steps", value(step, 3).linear(np.repeat(np.eye(3), k, 0), np.zeros(3 * k)))
-    # h = lambda (h + u) is lambda times h' = lambda h' + u, and M and lambda go to the read-out
-    modes = np.tile(spec.decay, (3 * k, 1)).astype(np.complex128)
-    read = np.tile(spec.mix * spec.decay, (3, 1)).astype(np.complex128)
-    held = b.add(o.Diagonal("imu.held", spread, modes, read, np.zeros(3 * k)))
-    return value(_turned(b, "imu.seen", r, value(held, 3 * k), k, back=True), 3 * k)
+    k, channels = len(spec.decay), np.diag(unit)
+    all_axes = np.repeat(np.eye(3), k, 0)  # (3 K, 3): the same vector K times
+    gyr, acc = list(spec.gyr), list(spec.acc)
+    turn = b.affine("imu.turn", Expression({z: channels[gyr] * spec.angle}, offset[gyr] * spec.angle))
+    seen = b.affine("imu.acc", Expression({z: channels[acc]}, offset[acc]))
+    before = b.add(o.Delay("imu.acc_before", seen, np.ones(3, np.int64), np.arange(3), "first"))
+    step = b.add(o.Add("imu.step", (seen, before), (1, -1)))
+    steps = b.affine("imu.steps", value(step, 3).linear(all_axes, np.zeros(3 * k)))
+    vectors = b.affine("imu.vectors", value(seen, 3).linear(all_axes, np.zeros(3 * k)))
+    still = _filtered(b, "imu.still", steps, spec)
+    turned = _filtered(b, "imu.turned", _turning(b, turn, k), spec)
+    v = b.add(o.Add("imu.seen", (still, turned), (1, 1)))
+    b.add(o.Add("imu.rest", (v, vectors), (1, -1)))
+    return value(v, 3 * k).linear(np.kron(np.eye(3), spec.mix), np.zeros(3 * k))
 
 
-def _attitude(b: Builder, turn: str) -> str:
-    """SIZE q (4,) after the turn w (3,): q_{t-1} u_t, one Newton step from unit length.
-
-    Written as small changes of what was, which a fixed-point reader keeps with more digits than their sum has.
-    """
-    square = b.add(o.Mul("imu.square", (turn, turn)))
-    ones = np.ones((1, 3))
-    half = b.affine("imu.half", value(square, 3).linear(np.repeat(-ones / 48, 3, 0), np.full(3, 0.5)))
-    vector = b.add(o.Mul("imu.vector", (half, turn)))
-    one = b.affine("imu.one", Expression({turn: np.zeros((1, 3))}, np.ones(1)))
-    began = b.add(o.Delay("imu.began", one, np.ones(1, np.int64), np.zeros(1, np.int64), "zero"))
-    past = b.add(o.Delay("imu.past", "imu.attitude", np.ones(4, np.int64), np.arange(4), "zero"))
-    start = np.array([SIZE, 0.0, 0.0, 0.0])
-    before = b.affine("imu.before", Expression({past: np.eye(4), began: -start[:, None]}, start))
-    scalar = value(square, 3).linear(-ones / 8, np.zeros(1)).terms[square]
-    u = {square: np.vstack([scalar, np.zeros((3, 3))]), vector: _columns([None, 0, 1, 2], 3)}
-    change = _products(b, "imu.change", value(before, 4), Expression(u, np.zeros(4)))
-    moved = b.add(o.Add("imu.moved", (before, change), (1, 1)))
-    length = b.add(o.Mul("imu.length", (moved, moved)))
-    short = b.affine("imu.short", value(length, 4).linear(np.full((4, 4), -0.5 / SIZE**2), np.full(4, 0.5)))
-    trim = b.add(o.Mul("imu.trim", (moved, short)))
-    return b.add(o.Add("imu.attitude", (moved, trim), (1, 1)))
+def _filtered(b: Builder, name: str, u: str, spec: Inertial) -> str:
+    """lambda (h + u) of each element: h' <- lambda h' + u, read as lambda h'."""
+    decay = np.tile(spec.decay, 3)[:, None].astype(np.complex128)
+    return b.add(o.Diagonal(name, u, decay, decay, np.zeros(len(decay))))
 
 
-def _products(b: Builder, name: str, p: Expression, q: Expression) -> str:
-    """The quaternion p q of two expressions."""
-    # rows: which elements of p and q, and the sign, that each element of the product is the sum of
-    table = [
-        [(0, 0, 1), (1, 1, -1), (2, 2, -1), (3, 3, -1)],
-        [(0, 1, 1), (1, 0, 1), (2, 3, 1), (3, 2, -1)],
-        [(0, 2, 1), (2, 0, 1), (3, 1, 1), (1, 3, -1)],
-        [(0, 3, 1), (3, 0, 1), (1, 2, 1), (2, 1, -1)],
+def _turning(b: Builder, w: str, k: int) -> str:
+    """e (3 K,), made of imu.rest of the step before."""
+    left, right, total = _cross(k)
+    square = b.add(o.Mul("imu.square", (w, w)))
+    n = b.affine("imu.angle2", value(square, 3).linear(np.ones((1, 3)), np.zeros(1)))
+    n2 = b.add(o.Mul("imu.angle4", (n, n)))
+    scaled = [
+        b.add(o.Mul(f"imu.{name}", (b.affine(f"imu.{name}_of_angle", _series(n, n2, *terms)), w)))
+        for name, terms in (("sine", (1.0, -1 / 6, 1 / 120)), ("cosine", (1 / 2, -1 / 24, 1 / 720)))
     ]
-    every = [entry for row in table for entry in row]
-    left = b.affine(f"{name}.left", p.linear(_columns([i for i, _, _ in every], 4), np.zeros(16)))
-    right = b.affine(f"{name}.right", q.linear(_columns([j for _, j, _ in every], 4), np.zeros(16)))
-    each = b.add(o.Mul(f"{name}.each", (left, right)))
-    signs = np.array([sign for _, _, sign in every], np.float64)
-    return b.affine(name, value(each, 16).linear(np.kron(np.eye(4), np.ones(4)) * signs, np.zeros(4)))
+    past = b.add(o.Delay("imu.past", "imu.rest", np.ones(len(right), np.int64), right, "zero"))
+    once, twice = (
+        b.add(
+            o.Mul(
+                f"{v}_rest", (b.affine(f"{v}_each", value(v, 3).linear(_columns(left, 3), np.zeros(len(left)))), past)
+            )
+        )
+        for v in scaled
+    )
+    inner = b.affine("imu.inner", value(twice, len(left)).linear(total[right], np.zeros(len(right))))
+    each = b.affine("imu.turn_each", value(w, 3).linear(_columns(left, 3), np.zeros(len(left))))
+    outer = b.add(o.Mul("imu.outer", (each, inner)))
+    return b.affine("imu.bend", Expression({once: -total, outer: total}, np.zeros(3 * k)))
 
 
-def _rotation(b: Builder, q: str) -> str:
-    """R(q), 9 entries row by row."""
-    pairs = [(1, 1), (2, 2), (3, 3), (1, 2), (1, 3), (2, 3), (0, 1), (0, 2), (0, 3)]
-    left = b.affine("imu.left", value(q, 4).linear(_columns([i for i, _ in pairs], 4), np.zeros(9)))
-    right = b.affine("imu.right", value(q, 4).linear(_columns([j for _, j in pairs], 4), np.zeros(9)))
-    each = b.add(o.Mul("imu.pairs", (left, right)))
-    xx, yy, zz, xy, xz, yz, wx, wy, wz = 2 / SIZE**2 * np.eye(9)
-    rows = [-yy - zz, xy - wz, xz + wy, xy + wz, -xx - zz, yz - wx, xz - wy, yz + wx, -xx - yy]
-    return b.affine("imu.rotation", value(each, 9).linear(np.array(rows), np.eye(3).ravel()))
+def _series(n: str, n2: str, constant: float, first: float, second: float) -> Expression:
+    """The same polynomial of |w|^2 three times."""
+    ones = np.ones((3, 1))
+    return Expression({n: first * ones, n2: second * ones}, np.full(3, constant))
 
 
-def _turned(b: Builder, name: str, r: str, v: Expression, k: int, back: bool) -> str:
-    """R v, or R^T v with `back`, of k vectors: v (3 k,) holds x of all of them, then y, then z."""
-    grid = [(i, j, n) for i in range(3) for j in range(3) for n in range(k)]  # output axis, summed axis, vector
-    entries = _columns([3 * j + i if back else 3 * i + j for i, j, _ in grid], 9)
-    parts = _columns([j * k + n for _, j, n in grid], 3 * k)
-    left = b.affine(f"{name}.left", value(r, 9).linear(entries, np.zeros(9 * k)))
-    right = b.affine(f"{name}.right", v.linear(parts, np.zeros(9 * k)))
-    each = b.add(o.Mul(f"{name}.each", (left, right)))
-    total = np.zeros((3 * k, 9 * k))
-    for at, (i, _, n) in enumerate(grid):
-        total[i * k + n, at] = 1.0
-    return b.affine(name, value(each, 9 * k).linear(total, np.zeros(3 * k)))
+def _cross(k: int) -> tuple[Index, Index, Array]:
+    """w x p of K vectors: which element of w (6 K,) and of p (6 K,) are multiplied, and (3 K, 6 K) what is added up."""
+    left, right, total = [], [], np.zeros((3 * k, 6 * k))
+    for axis in range(3):
+        j, m = (axis + 1) % 3, (axis + 2) % 3
+        for of_w, of_p, sign in ((j, m, 1), (m, j, -1)):
+            for vector in range(k):
+                total[axis * k + vector, len(left)] = sign
+                left.append(of_w)
+                right.append(of_p * k + vector)
+    return np.array(left), np.array(right), total
 
 
-def _columns(indices: Sequence[int | None], width: int) -> Array:
-    """(n, width) with a one in the named column of each row, none where it is None."""
-    rows = np.zeros((len(indices), width))
-    for row, index in enumerate(indices):
-        if index is not None:
-            rows[row, index] = 1.0
-    return rows
+def _columns(indices: Sequence[int] | Index, width: int) -> Array:
+    """(n, width) with a one in the named column of each row."""
+    return np.eye(width)[np.asarray(indices)]
