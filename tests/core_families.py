@@ -76,6 +76,25 @@ def folded(name: str) -> Program:
     )
 
 
+def turning() -> Program:
+    """Columns of an accelerometer with a gyroscope, turned by feedback, in front of a small HiSS."""
+    torch = pytest.importorskip("torch", reason="models need torch: pip install 'hiss[train]'")
+    from hiss.dataset import fit_scaling
+    from hiss.folding import fold_model
+    from hiss.models import S4D, Hierarchical
+    from hiss.recording import Recording, make_channels
+
+    names = [f"{sensor}_{axis}" for sensor in ("acc", "gyr") for axis in "xyz"]
+    channels, targets = make_channels(names, ["m/s^2"] * 3 + ["rad/s"] * 3), make_channels(["vel_x", "vel_y"], "m/s")
+    rng = np.random.default_rng(11)
+    x = (rng.normal(size=(400, 6)) * ([4.0] * 3 + [0.5] * 3)).astype(np.float32)
+    y = rng.normal(size=(400, 2)).astype(np.float32)
+    scaling = fit_scaling([Recording("r", np.arange(400) / 50, x, channels, y, targets, rate_hz=50)], inertial=True)
+    torch.manual_seed(3)
+    module = Hierarchical(S4D(7, 1, 6), S4D(5, 1, 4), 5).build(scaling.n_inputs, 2).eval()
+    return fold_model(module, scaling, channels=channels, targets=targets, rate_hz=50.0)
+
+
 def dense_lags(weights: int, outputs: int) -> Program:
     """An AR-Net of one channel with all of its lags, read where they lie; 128 products fill a column of sums on AVR."""
     rng = np.random.default_rng(5)
@@ -119,6 +138,7 @@ FAMILIES = {
     # not small: avr-gcc 5.4 makes wrong code of it from -O1 on (self + 96 of a register that it has just overwritten)
     "lstm": Family(lambda: folded("lstm")),
     "mamba": Family(lambda: folded("mamba"), small=True),
+    "inertial": Family(turning),
     "arnet": Family(lambda: folded("arnet"), small=True),
     "residual": Family(lambda: folded("residual"), weights="int16"),
     "every position": Family(every_position),

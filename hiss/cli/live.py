@@ -17,6 +17,7 @@ from hiss.cli.stream import (
     open_model,
     out_option,
     port_options,
+    replug_option,
     rotate_on_hangup,
     run_loop,
     usage,
@@ -55,14 +56,7 @@ from hiss.cli.watching import Watching, watching_options
 )
 @click.option("--overwrite", is_flag=True, help="Let --record replace a file.")
 @port_options
-@click.option(
-    "--replug",
-    type=click.FloatRange(min=0),
-    default=60.0,
-    show_default=True,
-    metavar="S",
-    help="Wait so long for a device that went away; 0: end at once.",
-)
+@replug_option
 @handling_options
 @commands_option
 @engine_option

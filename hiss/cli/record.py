@@ -14,6 +14,7 @@ from hiss.cli.stream import (
     Positive,
     errors_reported,
     port_options,
+    replug_option,
     rotate_on_hangup,
     run_loop,
     usage,
@@ -70,14 +71,7 @@ from hiss.realtime.sources import make_source
 @click.option("--temperature", is_flag=True, help="Keep the chips' temperatures too (m0_t ...).")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @port_options
-@click.option(
-    "--replug",
-    type=click.FloatRange(min=0),
-    default=60.0,
-    show_default=True,
-    metavar="S",
-    help="Wait so long for a device that went away; 0: end at once.",
-)
+@replug_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
     sources: tuple[str, ...],

@@ -139,6 +139,13 @@ def port_options(command: Callable[P, T]) -> Callable[P, T]:
     return baud(first(silence(command)))
 
 
+def replug_option(command: Callable[P, T]) -> Callable[P, T]:
+    """--replug: how long a device that went away is waited for, in seconds; `replug`."""
+    said = "Wait so long for a device that went away; 0: end at once."
+    seconds = click.FloatRange(min=0)
+    return click.option("--replug", type=seconds, default=60.0, show_default=True, metavar="S", help=said)(command)
+
+
 @contextlib.contextmanager
 def errors_reported() -> Iterator[None]:
     """What goes wrong in the world outside ends the program with one line on stderr and its exit code."""
