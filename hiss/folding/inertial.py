@@ -82,7 +82,9 @@ def _series(n: str, n2: str, constant: float, first: float, second: float) -> Ex
 
 def _cross(k: int) -> tuple[Index, Index, Array]:
     """w x p of K vectors: which element of w (6 K,) and of p (6 K,) are multiplied, and (3 K, 6 K) what is added up."""
-    left, right, total = [], [], np.zeros((3 * k, 6 * k))
+    left: list[int] = []
+    right: list[int] = []
+    total = np.zeros((3 * k, 6 * k))
     for axis in range(3):
         j, m = (axis + 1) % 3, (axis + 2) % 3
         for of_w, of_p, sign in ((j, m, 1), (m, j, -1)):
