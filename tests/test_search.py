@@ -13,6 +13,7 @@ pytest.importorskip("optuna")
 
 from click.testing import CliRunner, Result  # noqa: E402
 
+from hiss.cli.evaluate import command as evaluate  # noqa: E402
 from hiss.cli.search import command  # noqa: E402
 from hiss.engines.core_bill import priced, usual_compiler  # noqa: E402
 from hiss.errors import ExportError, TrainingError  # noqa: E402
@@ -96,6 +97,13 @@ def test_the_winner_fits_and_its_price_is_that_of_the_c_that_is_written(studied:
     assert core.flash_bytes <= 9 * 1024
     assert model.ram_bytes <= 1024
     assert core.worst <= 9000
+
+
+def test_the_winner_is_scored_as_the_search_says(skin: Path, studied: Path) -> None:
+    arguments = [studied / "winner" / "run", "--program", studied / "winner" / "model.int.hiss"]
+    done = CliRunner().invoke(evaluate, [*map(str, arguments), "--data", str(skin / "skin.h5"), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["arithmetic"].startswith("int")
 
 
 def test_no_row_of_the_front_is_beaten_and_all_keep_the_budget(studied: Path) -> None:

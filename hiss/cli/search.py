@@ -90,7 +90,7 @@ def command(
             raise SystemExit(130) from None
         outcome, bill = _winner(_report(study, out), task, out)
         facts = {**outcome.to_json(), "bill": bill.to_json()}
-        click.echo(json.dumps(facts, indent=1) if as_json else _said(outcome, bill, out))
+        click.echo(json.dumps(facts, indent=1) if as_json else _said(outcome, bill, out, files))
 
 
 def _task(files: Sequence[Path], target: Sequence[str], given: dict[str, Any]) -> Task:
@@ -257,10 +257,11 @@ def _winner(row: Row | None, task: Task, out: Path) -> tuple[Outcome, Bill]:
     return make_winner(task, row.candidate, row.error, out / "winner", full, lambda text: click.echo(text, err=True))
 
 
-def _said(outcome: Outcome, bill: Bill, out: Path) -> str:
+def _said(outcome: Outcome, bill: Bill, out: Path, files: Sequence[Path]) -> str:
     rmse = ", ".join(f"{name} {value:.4g}" for name, value in outcome.rmse.items())
     return (
         f"{bill.text()}\n\nRMSE in integers on validation: {rmse} ({outcome.candidate.text()})\n"
         f"{out / 'winner'}: run, model.int.hiss, firmware; score it with: "
-        f"hiss evaluate {out / 'winner' / 'run'} --program {out / 'winner' / 'model.int.hiss'}"
+        f"hiss evaluate {out / 'winner' / 'run'} --program {out / 'winner' / 'model.int.hiss'} "
+        + " ".join(f"--data {path}" for path in files)
     )

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Seq
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,7 @@ def _integers(task: Task, candidate: Candidate, train: Seq[Recording], run: Run)
 
     program = fold(run)
     made, _ = quantize(program, _parts(task, train)[0], weights=candidate.weights, states=candidate.states)
-    return replace(made, provenance={**made.provenance, "searched": candidate.to_json()})
+    return made
 
 
 def _parts(task: Task, train: Seq[Recording]) -> tuple[list[Recording], list[Recording]]:
