@@ -80,9 +80,13 @@ class Resampler:
 
         Raises RecordingError when t is not finite or not after the last stamp, ValueError when x has another width.
         """
-        now = np.asarray(x, np.float32)
+        now = np.array(x, np.float32)
         if now.shape != (self.width,):
             raise ValueError(f"a sample of shape {now.shape}; this resampler takes ({self.width},)")
+        return self.take(t, now)
+
+    def take(self, t: float, now: F32) -> list[tuple[int, F32]]:
+        """push() of a sample (width,) that nobody changes later: it is not copied, and its width not looked at."""
         if not (math.isfinite(t) and t > self.last_s):
             raise RecordingError(f"stamp {t!r} s does not come after {self.last_s!r} s; stamps must increase")
         if self.first_s is None:
@@ -91,11 +95,11 @@ class Resampler:
             check_gaps(np.array([self.last_s, t]), self.rate_hz)
         made = []
         before_s, before = self.last_s, self.last_x
-        self.last_s, self.last_x = t, now.copy()
+        self.last_s, self.last_x = t, now
         while (at := self.first_s + self.k / self.rate_hz) - self.snap_s <= t:
             # most points of a stream at the model's rate lie on a sample: nothing is to compute
             if at >= t - self.snap_s:
-                sample = self.last_x
+                sample = now
             else:
                 sample = before if t - before_s > self.hold_s else _between(at, before_s, before, t, now)
             made.append((self.k, sample))

@@ -96,11 +96,12 @@ class _TimedLoop(Loop):
         self.source = source
         self.taken = array.array("q")
 
-    def _frame(self, frame: Frame, arrival_ns: int) -> None:
-        super()._frame(frame, arrival_ns)
+    def _serve(self, frame: Frame, arrival_ns: int) -> bool:
+        placed = super()._serve(frame, arrival_ns)
         now_ns = time.thread_time_ns()
         self.taken.append(now_ns - self.source.mark_ns)
         self.source.mark_ns = now_ns
+        return placed
 
 
 def run_once(name: str, program: Program, make: Make | None, rate_hz: float, seconds: float) -> Run:

@@ -35,16 +35,12 @@ class Timeline:
         self.first_t = math.nan  # of this segment
         self.first_ns: int | None = None  # arrival of the first frame of all
         self.origin_s = 0.0  # of this segment's first frame, on the clock to tell
+        self.span_s = 0.0  # from the first frame to the last; of the pauses between segments what is known
         # taken once, so that a set clock bends nothing
         self._wall_ns = time.time_ns() - time.monotonic_ns() if wall_ns is None else wall_ns
         self._last_ns = 0
         self._span_before_s = 0.0
         self._cut = False
-
-    @property
-    def span_s(self) -> float:
-        """Time from the first frame to the last; of the pauses between segments what is known."""
-        return 0.0 if math.isnan(self.t) else self._span_before_s + self.t - self.first_t
 
     def cut(self) -> None:
         """What comes next is another segment, whatever its time."""
@@ -55,8 +51,10 @@ class Timeline:
         if self.first_ns is None:
             self.first_ns, self._last_ns = arrival_ns, arrival_ns - STEP_NS
         before_ns = self._last_ns
-        self._last_ns = max(arrival_ns, self._last_ns + STEP_NS)
+        self._last_ns = max(arrival_ns, before_ns + STEP_NS)
         t = (self._last_ns - self.first_ns) * 1e-9 if t_device is None else t_device
+        if 0.0 < t - self.t <= self.cut_after_s and t < math.inf and not self._cut:  # the usual case
+            return self._at(t)
         if not math.isfinite(t):
             return "without time"
         if t == self.t:
@@ -70,8 +68,12 @@ class Timeline:
             keeps_own = self.own_time and t_device is not None
             self.origin_s = t if keeps_own else (arrival_ns + self._wall_ns) * 1e-9
             self._cut = False
+        return self._at(t, what)
+
+    def _at(self, t: float, what: str = "") -> str:
         self.step_s = t - self.t
         self.t = t
+        self.span_s = self._span_before_s + t - self.first_t
         return what
 
     def _what(self, t: float) -> str:

@@ -10,24 +10,19 @@ from __future__ import annotations
 import math
 
 from hiss.realtime.clock import ClockFit, Lost
-from hiss.realtime.framing import Frame
 
 REPEATED = "repeated sequence"
 
 
 class Continuity:
-    """Follows a stream's frames: `lost` counts samples that the device made and that did not come."""
+    """Follows a stream's frames: `lost` counts samples that the device made and that did not come, by its sequence, or
+    else by its clock."""
 
     def __init__(self) -> None:
         self.clock = ClockFit()
         self.host = HostTime()
-        self._lost = Lost()
+        self.lost = Lost()
         self.seq: int | None = None  # of the last frame
-
-    @property
-    def lost(self) -> int:
-        """Samples lost until now, by the device's sequence, or else by its clock."""
-        return self._lost.count
 
     def begin(self, same_clock: bool) -> None:
         """A segment begins; the device's clock goes on in it, or starts again. What was counted stays."""
@@ -41,22 +36,19 @@ class Continuity:
         if before is None:
             return ""
         if seq > before:
-            self._lost.by_sequence(before, seq)
+            self.lost.by_sequence(before, seq)
             return ""
         return REPEATED if seq == before else "restart"
 
-    def follow(self, frame: Frame, arrival_ns: int, step_s: float, stamps_are_now: bool) -> None:
-        """Take a frame that has its place on the stream's clock, step_s after the one before (NaN for the first).
+    def stepped(self, step_s: float) -> None:
+        """Take the step of the device's clock to a frame without a place in a sequence; NaN for the first."""
+        if not math.isnan(step_s):
+            self.lost.by_clock(step_s)
 
-        stamps_are_now: arrivals tell when it was sent; those of a recording that is read at once do not.
-        """
-        if frame.t is None:
-            return
-        if frame.seq is None and not math.isnan(step_s):
-            self._lost.by_clock(step_s)
-        if stamps_are_now:
-            self.clock.put(frame.t, arrival_ns)
-            self.host.put(frame.t, arrival_ns)
+    def fit(self, t: float, arrival_ns: int) -> None:
+        """Take a frame's time on the device's clock, s, and its arrival, which tells when it was sent."""
+        self.clock.put(t, arrival_ns)
+        self.host.put(t, arrival_ns)
 
 
 class HostTime:

@@ -104,13 +104,23 @@ class DecodedFeed:
         self.source.__exit__(*error)
 
     def __iter__(self) -> Iterator[tuple[int, Items]]:
+        begun = False
         for arrival_ns, data in self.source:
             if isinstance(data, Event):
                 if data.kind == REPLUGGED:
                     self._begin_again()
+                begun = False
                 yield arrival_ns, (data,)
+            elif begun and data:
+                yield arrival_ns, self.decoder.feed(data)
             else:
                 yield arrival_ns, self._decode(data) if data else ()
+                begun = self._begun()
+
+    def _begun(self) -> bool:
+        """Whether from here on bytes are decoded and nothing else."""
+        waits = len(self.head) < HEAD or self._torn_line or self._opening.wanted
+        return not waits and self.decoder.counts is self.counts
 
     def _decode(self, data: bytes) -> Items:
         if len(self.head) < HEAD:

@@ -19,9 +19,9 @@ from hiss.recording import Channel
 F32 = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take three times as long to make
 class Frame:
-    """One sample as it came: x (C,), and what else the device sends with it.
+    """One sample as it came: x (C,), which nobody changes, and what else the device sends with it.
 
     t: the device's own time in s, unwrapped: it goes back only when the device started again
     seq: the device's own count of samples, unwrapped: one more per sample, further on where samples are missing, the

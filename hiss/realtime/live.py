@@ -84,10 +84,12 @@ class Loop:
             restart=self._restart,
         )
         self._columns: npt.NDArray[np.intp] | None = None  # of the model's inputs in a frame; None: as they stand
-        self._ones = np.ones(len(stepper.program.inputs) if stepper else 0, np.float32)
         hold_s = limits.gaps.hold_s(self._rate_hz)
         self._resampler = Resampler(self._rate_hz, len(stepper.program.inputs) if stepper else 0, hold_s)
         self._watched = _Watched(stepper.program, self._patience_s()) if stepper else None
+        self._tares = bool(stepper and stepper.program.tare)
+        self._fed: npt.NDArray[np.float32] | None = None  # by the frame of now
+        self._frame_sinks: list[Callable[[float, npt.NDArray[np.float32]], None]] = []
         self._seq_before = 0  # samples of the segments before this one
         self._last_arrival_ns = 0
         self._unplugged = 0  # devices that are waited for: until then silence is no fault
@@ -98,6 +100,7 @@ class Loop:
     def run(self, stop: Callable[[], bool] = lambda: False) -> Summary:
         """Until the feed ends, the duration is over, or stop() is true. Raises StreamError, and what a sink raises."""
         with contextlib.ExitStack() as stack, _frozen_collector():
+            self._frame_sinks = [sink.frame for sink in self.sinks if type(sink).frame is not Sink.frame]
             for sink in self.sinks:
                 sink.watch(self.summary)
                 stack.enter_context(sink)
@@ -125,36 +128,47 @@ class Loop:
         return self.summary
 
     def _frame(self, frame: Frame, arrival_ns: int) -> None:
-        if self._last_arrival_ns:
-            self.summary.inter_arrival.add(arrival_ns - self._last_arrival_ns)
-        else:
+        """A frame: first to the sinks, then what is only counted and watched."""
+        summary, before_ns, self._last_arrival_ns = self.summary, self._last_arrival_ns, arrival_ns
+        if not before_ns:
             self._begin()
-        self._last_arrival_ns = arrival_ns
-        self.summary.queue_age.add(time.monotonic_ns() - self._read_ns)
+        turn_ns = time.monotonic_ns()
+        if self._serve(frame, arrival_ns):
+            summary.service.add(time.monotonic_ns() - self._read_ns)
+        summary.queue_age.add(turn_ns - self._read_ns)
+        if before_ns:
+            summary.inter_arrival.add(arrival_ns - before_ns)
+        self._placing.settle()
+        if self._fed is not None and self._watched is not None:
+            self._watched.warnings.put(self._fed)
+            self._fed = None
+            if self._watched.warnings.full:
+                self._events(self._watched.warnings.look())
+
+    def _serve(self, frame: Frame, arrival_ns: int) -> bool:
+        """From the decoder to the last sink; whether the frame had a place."""
         if not self._placing.put(frame, arrival_ns):
-            return
-        for sink in self.sinks:
-            sink.frame(self.summary.span_s, frame.x)
+            return False
+        for take in self._frame_sinks:
+            take(self.summary.span_s, frame.x)
         if self.stepper is not None and self._watched is not None:
             x = frame.x if self._columns is None else frame.x[self._columns]
             self._feed_model(self.stepper, self._watched, x)
-        self.summary.service.add(time.monotonic_ns() - self._read_ns)
-        if self._watched is not None and self._watched.warnings.full:
-            self._events(self._watched.warnings.look())
+        return True
 
     def _feed_model(self, stepper: AnyStepper, watched: _Watched, x: npt.NDArray[np.float32]) -> None:
         # a product is faster than the test of each, and not finite where one of them is not
-        if not math.isfinite(x.dot(self._ones)) and not np.isfinite(x).all():
+        if not math.isfinite(x.dot(x)) and not np.isfinite(x).all():
             self.summary.drop("not finite")
             self._event(Event("not-finite", f"frame dropped: {_not_finite(stepper, x)}"))
             self._events(watched.warnings.not_finite(x))
             return
-        watched.warnings.put(x)
-        for k, sample in self._resampler.push(self._placing.timeline.t, x):
+        self._fed = x
+        for k, sample in self._resampler.take(self._placing.timeline.t, x):
             self._step(stepper, watched, k, sample)
 
     def _step(self, stepper: AnyStepper, watched: _Watched, k: int, sample: npt.NDArray[np.float32]) -> None:
-        taring = stepper.taring
+        taring = self._tares and stepper.taring
         y = stepper.step(sample)
         self.summary.samples += 1
         if taring:

@@ -50,29 +50,46 @@ class Placing:
         self._stamped = not feed.ends or recorded_wall_ns(feed) is not None
         self._why = ""  # a new segment begins with the next frame
         self._before = b""  # the values of the last frame
+        self._unsettled: tuple[float, int] | None = None
         summary.clock = self.continuity.clock
 
     def put(self, frame: Frame, arrival_ns: int) -> bool:
-        """Whether the frame has a place: it is not a repeated one, and not without time."""
-        timeline = self.timeline
-        if frame.seq is not None and not self._in_order(frame.seq):
+        """Whether the frame has a place: it is not a repeated one, and not without time.
+
+        What nobody waits for is done in settle().
+        """
+        if self._unsettled is not None:
+            self.settle()
+        timeline, continuity, t, seq = self.timeline, self.continuity, frame.t, frame.seq
+        if seq is not None and seq - 1 == continuity.seq:
+            continuity.seq = seq
+        elif seq is not None and not self._in_order(seq):
             return False
-        what = timeline.put(arrival_ns, frame.t, self._pause_s)
-        if what in DROPPED:
-            self.summary.drop(what)
-            return False
-        why = self._begun(what) if what else ""
-        if frame.t is None and frame.seq is None:
+        why = ""
+        if what := timeline.put(arrival_ns, t, self._pause_s):
+            if what in DROPPED:
+                self.summary.drop(what)
+                return False
+            why = self._begun(what)
+        if t is None and seq is None:
             self._count_repeat(frame.x.tobytes())
-        elif frame.t is not None:
-            step_s = timeline.step_s if not what or why == GAP else math.nan
-            self.continuity.follow(frame, arrival_ns, step_s, self._stamped)
+        elif t is not None:
+            if seq is None:
+                continuity.stepped(timeline.step_s if not what or why == GAP else math.nan)
+            self._unsettled = (t, arrival_ns) if self._stamped else None
         self.summary.span_s = timeline.span_s
-        if self.continuity.lost != self.summary.lost:
+        if continuity.lost.count != self.summary.lost:
             self._tell_lost()
         if timeline.step_s > self._gap_s:
             self._tell_gap(timeline.step_s)
         return True
+
+    def settle(self) -> None:
+        """Follow the clocks with the last frame; for the loop to call behind the sinks."""
+        if self._unsettled is not None:
+            t, arrival_ns = self._unsettled
+            self._unsettled = None
+            self.continuity.fit(t, arrival_ns)
 
     def _count_repeat(self, values: bytes) -> None:
         """A board that reads its sensor sooner than that converts sends a value twice; without a count or a clock only
@@ -88,6 +105,7 @@ class Placing:
     def told_s(self, since_s: float) -> float:
         """The time to tell of a moment so long after the segment's first frame: it follows the host's clock, but the
         data's own time is told as it is."""
+        self.settle()
         lag_s = 0.0 if self.timeline.own_time else self.continuity.host.lag_s
         return self.timeline.origin_s + since_s + lag_s
 
@@ -117,7 +135,7 @@ class Placing:
         return why
 
     def _tell_lost(self) -> None:
-        lost = self.continuity.lost - self.summary.lost
+        lost = self.continuity.lost.count - self.summary.lost
         self.summary.lost += lost
         self._say(Event("lost", f"{lost} sample{'s' if lost > 1 else ''} of the device did not come"))
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hiss.realtime.summary import Summary
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take three times as long to make
 class Estimate:
     """What the model said, and of when.
 

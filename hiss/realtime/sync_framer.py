@@ -59,6 +59,18 @@ class SyncFramer:
         self._base += at
         return found
 
+    def passes(self, frame: bytes) -> bool:
+        """Whether these bytes are one sound frame right behind another: the usual case of a device that is read frame
+        by frame. They are counted then; else nothing has changed, and feed() takes them."""
+        n = len(frame)
+        if self._due != self._base or self._lost or self._buffer or not frame.startswith(self.sync) or n < self.header:
+            return False
+        if self.size_of(frame) != n or (self.sound and not self.sound(frame)):
+            return False
+        self.counts.bytes += n
+        self._due = self._base = self._base + n
+        return True
+
     def _in_step(self, found: list[bytes | Event]) -> int:
         """The frames that follow each other without a fault, as fast as they can be cut; where they end."""
         if self._due != self._base or self._lost:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 import struct
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +88,11 @@ class Checksum:
         """Bytes it takes."""
         return CHECKSUMS[self.type][1]
 
-    def of(self, data: bytes) -> int:
-        """The checksum of these bytes."""
+    @property
+    def of(self) -> Callable[[bytes], int]:
+        """The checksum of some bytes."""
         function = CHECKSUMS[self.type][0]
-        return function(data, self.start) if self.type == "crc16-ccitt" else function(data)  # type: ignore[call-arg]
+        return functools.partial(function, start=self.start) if self.type == "crc16-ccitt" else function
 
 
 @dataclass(frozen=True)
@@ -126,17 +128,17 @@ class Layout:
         if doubled := next((name for name in names if names.count(name) > 1), ""):
             raise ValueError(f"two channels are named {doubled}")
 
-    @cached_property
+    @functools.cached_property
     def channel_fields(self) -> tuple[Field, ...]:
         """The fields that make a sample."""
         return tuple(f for f in self.fields if f.role == "channel")
 
-    @cached_property
+    @functools.cached_property
     def body(self) -> struct.Struct:
         """All fields."""
         return struct.Struct(self.order + "".join(f.format for f in self.fields))
 
-    @cached_property
+    @functools.cached_property
     def size(self) -> int:
         """Bytes of a frame, from sync word to tail."""
         return len(self.sync) + self.body.size + (self.checksum.size if self.checksum else 0) + len(self.tail)
