@@ -36,7 +36,11 @@ class Stepper:
         stages = [plan.head] if plan else [fused(stage) for stage in cast.stages]
         ops = plan.ops if plan else [op for stage in stages for op in stage.ops]
         names = copies(cast) if plan else {}
-        self._values = Buffers(ops, cast.widths | {copy: cast.widths[name] for name, copy in names.items()}, real)
+        kept = {name for stage in cast.stages for name in stage.hands}
+        kept |= {op.input for op in ops if isinstance(op, o.Delay)}
+        passing = frozenset() if plan else frozenset(op.out for op in ops) - kept
+        widths = cast.widths | {copy: cast.widths[name] for name, copy in names.items()}
+        self._values = Buffers(ops, widths, real, passing)
         self._parts = {op.out: part(op, self._values) for op in ops if not isinstance(op, o.Input)}
         self._stages = [Steps(stage, self._parts) for stage in stages]
         self._tail = TailSteps(cast, plan, self._parts) if plan else None
@@ -45,6 +49,9 @@ class Stepper:
         self._scale = np.exp2(-self._input.shift).astype(real)
         self._mean = np.zeros(len(program.inputs), real)
         self._left = self._input.tare
+        self._z, self._lo, self._hi = self._values[self._input.out], self._input.lo, self._input.hi
+        self._offset = self._input.offset if self._input.offset.any() else None
+        self._tares = self._input.tare > 0
 
     def step(self, x: NDArray[Any]) -> NDArray[Any] | None:
         """x: (C,) raw sample -> (D,) estimate, or None while taring and until a period is complete."""
@@ -55,11 +62,11 @@ class Stepper:
         if self._left:
             self._tare_step(x)
             return None
-        op, z = self._input, self._values[self._input.out]
-        np.subtract(x, self._mean, z)
-        np.fmax(z, op.lo, z)  # not clip: a NaN becomes lo
-        np.fmin(z, op.hi, z)
-        np.subtract(z, op.offset, z)
+        z = self._z
+        np.fmax(np.subtract(x, self._mean, z) if self._tares else x, self._lo, z)  # not clip: a NaN becomes lo
+        np.fmin(z, self._hi, z)
+        if self._offset is not None:
+            np.subtract(z, self._offset, z)
         np.multiply(z, self._scale, z)
         if self._tail is not None:
             return self._spread_step(self._tail)

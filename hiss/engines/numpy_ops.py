@@ -78,8 +78,8 @@ def _product(weight: Array, inputs: tuple[str, ...], y: Array, v: Buffers) -> Pa
 
 
 def _glu(op: Glu, v: Buffers) -> Part:
-    y, one = v[op.out], np.ones_like(v[op.out])
-    both = np.empty(2 * len(y), y.dtype)
+    y = v[op.out]
+    one, both = v.full(len(y), 1), v.scratch(2 * len(y))
     value, gate = both[: len(y)], both[len(y) :]
     # v sigmoid(g) = (v / 2) (1 + tanh(g / 2)), never overflows; the halves are exact in the weights
     half = np.vstack([_augmented(op.value), _augmented(op.gate)]) / 2
@@ -95,10 +95,9 @@ def _glu(op: Glu, v: Buffers) -> Part:
 
 
 def _map(op: o.Map, v: Buffers) -> Part:
-    u, y = v[op.input], v[op.out]
-    zero, one, half = (np.full_like(y, number) for number in (0, 1, 0.5))
-    root, lo, hi = (np.full_like(y, number) for number in (math.sqrt(0.5), op.lo, op.hi))
-    erf = math.erf
+    u, y, n = v[op.input], v[op.out], len(v[op.out])
+    zero, one, half, root, lo, hi = (v.full(n, number) for number in (0, 1, 0.5, math.sqrt(0.5), op.lo, op.hi))
+    erf, fromiter, kind = math.erf, np.fromiter, y.dtype
 
     def sigmoid() -> None:
         np.multiply(u, half, y)
@@ -112,8 +111,7 @@ def _map(op: o.Map, v: Buffers) -> Part:
 
     def gelu() -> None:
         np.multiply(u, root, y)
-        y[:] = [erf(z) for z in y.tolist()]
-        np.add(y, one, y)
+        np.add(fromiter(map(erf, y.tolist()), kind, n), one, y)
         np.multiply(y, u, y)
         np.multiply(y, half, y)
 
@@ -137,17 +135,17 @@ def _map(op: o.Map, v: Buffers) -> Part:
 def _norm(op: o.Norm, v: Buffers) -> Part:
     u, y = v[op.input], v[op.out]
     gain, bias, eps, share = op.gain, op.bias, float(op.eps), 1 / len(u)
-    mean, scale, shares = np.zeros_like(u), np.zeros_like(u), np.full_like(u, share)
-    centred = y if op.kind == "layer" else u
+    scale, centre = v.scratch(len(u)), v.centring(len(u)).dot
+    centred, plain = y if op.kind == "layer" else u, bool((gain == 1).all() and not bias.any())
 
     def read() -> None:
         if centred is y:
-            mean.fill(shares.dot(u))
-            np.subtract(u, mean, y)
+            centre(u, y)
         scale.fill(1 / math.sqrt(float(centred.dot(centred)) * share + eps))
         np.multiply(centred, scale, y)
-        np.multiply(y, gain, y)
-        np.add(y, bias, y)
+        if not plain:
+            np.multiply(y, gain, y)
+            np.add(y, bias, y)
 
     return Part(read)
 
@@ -198,26 +196,25 @@ def _holding(state: Values) -> dict[str, Any]:
 
 def _diagonal(op: o.Diagonal, v: Buffers) -> Part:
     u, y, modes = v[op.input], v[op.out], op.a.shape[1]
-    a, h = np.ascontiguousarray(op.a.T), np.zeros(op.a.shape[::-1], op.a.dtype)  # (N, H)
-    pairs, driven = h.view(y.dtype), h.real  # (N, 2 H): re, im of each channel;  (N, H)
-    c = np.ascontiguousarray(op.c.T.conj()).view(y.dtype)  # Re(c h) = re c re h - im c im h
-    terms, d = np.zeros((modes + 1, 2 * len(y)), y.dtype), op.d
-    products, direct = terms[:modes], terms[modes, ::2]
-    sums = np.zeros(2 * len(y), y.dtype)
+    # one mode more with the pole 0 is u itself: d u is its part of the sum
+    a = np.ascontiguousarray(np.vstack([op.a.T, np.zeros(len(y))]), op.a.dtype)  # (N + 1, H)
+    c = np.ascontiguousarray(np.vstack([op.c.T, op.d]).conj(), op.a.dtype).view(y.dtype)  # Re(c h) = re c re h - im c im h
+    h = np.zeros(a.shape, a.dtype)
+    pairs, driven = h.view(y.dtype), h.real  # (N + 1, 2 H): re, im of each channel;  (N + 1, H)
+    terms, sums = v.scratch(c.size).reshape(c.shape), v.scratch(2 * len(y), "sums")
     total = sums.reshape(-1, 2)
-    dot, both = np.ones(modes + 1, y.dtype).dot, np.ones(2, y.dtype)
+    dot, both = v.full(modes + 1, 1).dot, v.full(2, 1)
 
     def advance() -> None:
         np.multiply(a, h, h)
         np.add(driven, u, driven)
 
     def read() -> None:
-        np.multiply(c, pairs, products)
-        np.multiply(d, u, direct)
+        np.multiply(c, pairs, terms)
         dot(terms, sums)
         total.dot(both, y)
 
-    return Part(read, advance, **_holding({"h": h.T}))
+    return Part(read, advance, **_holding({"h": h[:modes].T}))
 
 
 def _selective(op: o.Selective, v: Buffers) -> Part:
@@ -276,7 +273,7 @@ def _fir(op: o.Fir, v: Buffers) -> Part:
     u, y, taps = v[op.input], v[op.out], np.ascontiguousarray(op.taps.T)
     window = _Past(len(taps), u)  # the present sample too: pushed before it is read
     terms = np.vstack([np.zeros_like(taps), op.bias])
-    products, dot = terms[:-1], np.ones(len(terms), y.dtype).dot
+    products, dot = terms[:-1], v.full(len(terms), 1).dot
 
     def read() -> None:
         np.multiply(taps, window.window, products)
@@ -294,7 +291,41 @@ def _fir(op: o.Fir, v: Buffers) -> Part:
     )
 
 
+def _one_step(op: o.Delay, v: Buffers) -> Part:
+    """A Delay of all values by one step, read in that step only: its value is the memory."""
+    u, y, first = v[op.input], v[op.out], op.initial == "first"
+    begun = not first
+
+    def read() -> None:
+        nonlocal begun
+        if not begun:
+            np.positive(u, y)
+            begun = True
+
+    def push() -> None:
+        nonlocal begun
+        np.positive(u, y)
+        begun = True
+
+    def clear() -> None:
+        nonlocal begun
+        y.fill(0)
+        begun = not first
+
+    def get() -> Values:
+        return {"past": y[None].copy()} | ({"primed": np.array(begun)} if first else {})
+
+    def put(state: Values) -> None:
+        nonlocal begun
+        y[:] = state["past"][0]
+        begun = bool(state.get("primed", True))
+
+    return Part(read, push=push, clear=clear, get=get, put=put)
+
+
 def _delay(op: o.Delay, v: Buffers) -> Part:
+    if op.out in v.passing and (op.ages == 1).all() and np.array_equal(op.channels, np.arange(len(v[op.input]))):
+        return _one_step(op, v)
     u, y, past = v[op.input], v[op.out], _Past(int(op.ages.max()), v[op.input])
     flat, places = [window.reshape(-1) for window in past.windows], (op.ages - 1) * len(u) + op.channels
     from_first = op.initial == "first"

@@ -68,12 +68,14 @@ def _glu(op: o.Mul, private: dict[str, o.Op]) -> Glu | None:
 
 
 class Buffers:
-    """The place of every value, by name."""
+    """The place of every value, by name.  passing: values that nobody reads when a step of their stage ends."""
 
-    def __init__(self, ops: list[o.Op], widths: dict[str, int], dtype: Any):
+    def __init__(self, ops: list[o.Op], widths: dict[str, int], dtype: Any, passing: frozenset[str] = frozenset()):
+        self.passing = passing
         self._places: dict[str, Array] = {}
         self._rows: dict[tuple[str, ...], Array] = {}
         self._widths, self._dtype = widths, dtype
+        self._shared: dict[tuple[str, int, float], Array] = {}
         for op in ops:
             if isinstance(op, o.Affine | Glu) and self._free(op.inputs):
                 self._rows[op.inputs], parts = self._row(op.inputs)
@@ -91,6 +93,27 @@ class Buffers:
             return self._rows[names], []
         row, parts = self._row(names)
         return row, [(part, self[name]) for name, part in parts]
+
+    def full(self, length: int, number: float) -> Array:
+        """So many times one number, one array for all who ask: what was just read need not be fetched again."""
+        return self._common("full", length, number)
+
+    def scratch(self, length: int, name: str = "") -> Array:
+        """Room within one `read`, one array for all who ask."""
+        return self._common(f"scratch {name}", length, 0.0)
+
+    def centring(self, length: int) -> Array:
+        """(n, n): what takes off the mean."""
+        key = ("centring", length, 0.0)
+        if key not in self._shared:
+            self._shared[key] = (np.eye(length) - 1 / length).astype(self._dtype)
+        return self._shared[key]
+
+    def _common(self, kind: str, length: int, number: float) -> Array:
+        key = (kind, length, float(number))
+        if key not in self._shared:
+            self._shared[key] = np.full(length, number, self._dtype)
+        return self._shared[key]
 
     def _free(self, names: tuple[str, ...]) -> bool:
         return len(set(names)) == len(names) and not any(name in self._places for name in names)
