@@ -44,6 +44,17 @@ def test_one_sample_becomes_the_integers_that_the_definition_says(whole, dtype):
         np.testing.assert_array_equal(grid.sample(x), integer.samples(program, x))
 
 
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_c_is_given_the_integers_that_the_definition_says(whole, dtype):
+    """float32 becomes integers in C, other numbers in Python."""
+    program = integer_program(tare=0, whole=whole)
+    stepper = CStepper(program)
+    for x in odd_samples(program).astype(dtype):
+        stepper.step(x)
+        np.testing.assert_array_equal(stepper._x, integer.samples(program, x))
+
+
 def test_one_estimate_has_the_units_that_the_definition_says():
     program = integer_program()
     grid = CStepper(program)._grid

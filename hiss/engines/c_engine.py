@@ -36,6 +36,34 @@ size_t engine_run(model_t *self, const {x} *x, size_t steps, {y} *y)
     }}
     return made;
 }}
+/* one sample, everything in its place: a call with a single argument */
+typedef struct {{
+    model_t *self;
+    {x} *x;
+    {y} *y;
+    const float *numbers;
+    const double *grid; /* least, largest, units of each channel */
+}} engine_places_t;
+int engine_step(const engine_places_t *at);
+int engine_step(const engine_places_t *at)
+{{
+    return model_step(at->self, at->x, at->y);
+}}
+"""
+
+_GRID = """/* numbers as the program's integers: rounded half up, held within the limits; not a number becomes the least */
+int engine_step_numbers(const engine_places_t *at);
+int engine_step_numbers(const engine_places_t *at)
+{{
+    for (size_t i = 0; i < MODEL_INPUTS; ++i) {{
+        double raw = (double)at->numbers[i] * at->grid[2 + i] + 0.5;
+        raw = raw >= at->grid[0] ? raw : at->grid[0];
+        raw = raw <= at->grid[1] ? raw : at->grid[1];
+        const {x} whole = ({x})raw;
+        at->x[i] = ({x})(whole > raw ? whole - 1 : whole);
+    }}
+    return engine_step(at);
+}}
 """
 
 
@@ -56,22 +84,34 @@ class CStepper:
         numbers = self.model.numbers
         self._x = np.zeros(len(program.inputs), _dtype(numbers.x))
         self._y = np.zeros(len(program.outputs), _dtype(numbers.value))
-        # addresses asked for once: numpy takes a microsecond to tell one
-        self._places = (ctypes.addressof(self._self), self._x.ctypes.data, self._y.ctypes.data)
         self._grid = _Grid(program) if numbers.whole else None
+        self._numbers = self._x if self._grid is None else np.zeros(len(self._x), np.float32)
+        self._sample: Any = self._numbers.data
+        # addresses asked for once: numpy takes a microsecond to tell one, and ctypes half of one to pass three
+        held = (self._x, self._y, self._numbers, self._grid.numbers if self._grid else self._x)
+        pointers = (ctypes.addressof(self._self), *(array.ctypes.data for array in held))
+        self._places = ctypes.byref((ctypes.c_void_p * len(pointers))(*pointers))
+        self._step_integers = self._library.engine_step
+        self._step_numbers = self._library.engine_step_numbers if self._grid else self._step_integers
         self.tare()
 
     def step(self, x: NDArray[Any]) -> NDArray[Any] | None:
         """x: (C,) raw sample -> (D,) estimate, or None while taring and until a period is complete."""
-        x = np.asarray(x)
-        if x.shape != self._x.shape:
-            raise ValueError(f"a sample of shape {x.shape}; expected {self._x.shape}, one number per input")
-        if self._grid is None:
-            return self._stepped(x)
-        if self.taring and not np.isfinite(x).all():
+        if self._grid is not None and self._may_tare and self.taring and not np.isfinite(x).all():
+            self._checked(x)
             return None  # a sample that is not finite does not count in the tare
-        made = self._stepped(self._grid.sample(x))
-        return None if made is None else self._grid.estimate(made)
+        try:
+            self._sample[:] = x  # of the right type and shape: the quickest copy
+        except (TypeError, ValueError):
+            return self._step_any(self._checked(x))
+        if not self._step_numbers(self._places):
+            return None
+        return self._y.copy() if self._grid is None else self._grid.estimate(self._y)
+
+    def _step_any(self, x: NDArray[Any]) -> NDArray[Any] | None:
+        """Of numbers of any type."""
+        made = self._stepped(x if self._grid is None else self._grid.sample(x))
+        return made if made is None or self._grid is None else self._grid.estimate(made)
 
     def step_integers(self, x: NDArray[Any]) -> NDArray[np.int16] | None:
         """One sample of integers (C,) -> the integers of the estimate (D,), or None. For integer programs."""
@@ -79,9 +119,13 @@ class CStepper:
 
     def _stepped(self, x: NDArray[Any]) -> NDArray[Any] | None:
         self._x[:] = x
-        if not self._library.model_step(*self._places):
-            return None
-        return self._y.copy()
+        return self._y.copy() if self._step_integers(self._places) else None
+
+    def _checked(self, x: NDArray[Any]) -> NDArray[Any]:
+        x = np.asarray(x)
+        if x.shape != self._x.shape:
+            raise ValueError(f"a sample of shape {x.shape}; expected {self._x.shape}, one number per input")
+        return x
 
     def run(self, x: NDArray[Any]) -> NDArray[np.float32]:
         """step() over x (n, C), all in C -> the estimates (m, D) that were made."""
@@ -148,9 +192,10 @@ class _Grid:
         formats = integer.arithmetic(program).formats
         own = formats[schedule.input_op(program).out]["x"]
         frac = np.concatenate([formats[name]["out"].frac_bits for name in program.stages[-1].hands])
-        self._up = np.ldexp(np.ones(len(program.inputs)), own.frac_bits)
+        # least, largest, units of each channel
+        self.numbers = np.array([-own.limit - 1, own.limit, *np.ldexp(np.ones(len(program.inputs)), own.frac_bits)])
+        self._lo, self._hi, self._up = self.numbers[0], self.numbers[1], self.numbers[2:]
         self._down = np.ldexp(1.0, -frac)
-        self._lo, self._hi = np.float64(-own.limit - 1), np.float64(own.limit)
         self._raw = np.zeros(len(program.inputs))
 
     def sample(self, x: NDArray[Any]) -> NDArray[np.float64]:
@@ -205,7 +250,8 @@ def _temporary_cache() -> Path:
 def _compiled(model: Model, flags: tuple[str, ...]) -> Path:
     """The shared library of a program; compiled once per program, compiler and flags."""
     compiler = find_compiler()
-    texts = {**texts_of(model), "glue.c": _GLUE.format(x=model.numbers.x, y=model.numbers.value)}
+    glue = _GLUE + _GRID if model.numbers.whole else _GLUE
+    texts = {**texts_of(model), "glue.c": glue.format(x=model.numbers.x, y=model.numbers.value)}
     key = hashlib.sha256(repr((compiler, flags, sys.platform, sorted(texts.items()))).encode()).hexdigest()[:32]
     library = cache_folder() / f"{key}.so"
     if not library.exists():
@@ -227,13 +273,14 @@ def _load(path: str) -> Any:
         raise ExportError(f"the compiled model does not load ({error}); delete {path} and try again") from error
     pointer, size = ctypes.c_void_p, ctypes.c_size_t
     for name, result, arguments in (
-        ("model_step", ctypes.c_bool, [pointer, pointer, pointer]),
+        ("engine_step", ctypes.c_int, None),
+        ("engine_step_numbers", ctypes.c_int, None),
         ("model_reset", None, [pointer]),
         ("model_tare", None, [pointer]),
         ("model_taring", ctypes.c_bool, [pointer]),
         ("model_selftest", ctypes.c_int32, [pointer]),
         ("engine_run", size, [pointer, pointer, size, pointer]),
     ):
-        function = getattr(library, name)
-        function.restype, function.argtypes = result, arguments
+        if function := getattr(library, name, None):  # engine_step_numbers: of integers only
+            function.restype, function.argtypes = result, arguments
     return library

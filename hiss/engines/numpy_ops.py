@@ -198,7 +198,8 @@ def _diagonal(op: o.Diagonal, v: Buffers) -> Part:
     u, y, modes = v[op.input], v[op.out], op.a.shape[1]
     # one mode more with the pole 0 is u itself: d u is its part of the sum
     a = np.ascontiguousarray(np.vstack([op.a.T, np.zeros(len(y))]), op.a.dtype)  # (N + 1, H)
-    c = np.ascontiguousarray(np.vstack([op.c.T, op.d]).conj(), op.a.dtype).view(y.dtype)  # Re(c h) = re c re h - im c im h
+    reads = np.ascontiguousarray(np.vstack([op.c.T, op.d]).conj(), op.a.dtype)
+    c = reads.view(y.dtype)  # Re(c h) = re c re h - im c im h
     h = np.zeros(a.shape, a.dtype)
     pairs, driven = h.view(y.dtype), h.real  # (N + 1, 2 H): re, im of each channel;  (N + 1, H)
     terms, sums = v.scratch(c.size).reshape(c.shape), v.scratch(2 * len(y), "sums")

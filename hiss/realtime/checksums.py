@@ -24,7 +24,6 @@ def sum16(data: bytes) -> int:
     return zlib.adler32(data, 0) & 0xFFFF if len(data) <= ADLER_EXACT else sum(data) & 0xFFFF
 
 
-
 def xor8(data: bytes) -> int:
     """All bytes by exclusive or."""
     whole, n = int.from_bytes(data, "little"), len(data)

@@ -45,11 +45,6 @@ class Continuity:
         if not math.isnan(step_s):
             self.lost.by_clock(step_s)
 
-    def fit(self, t: float, arrival_ns: int) -> None:
-        """Take a frame's time on the device's clock, s, and its arrival, which tells when it was sent."""
-        self.clock.put(t, arrival_ns)
-        self.host.put(t, arrival_ns)
-
 
 class HostTime:
     """How much later than by the device's clock it is on the host's, in s since the segment's first frame: `lag_s`.

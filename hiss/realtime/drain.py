@@ -32,6 +32,13 @@ class Drain:
 
     def put(self, message: bytes) -> None:
         """Send a message as soon as the reader takes it; raises what `write` raises."""
+        if not (self._queue or self._rest) and len(message) <= PIECE:  # the usual case: nothing waits
+            taken = self._write(message)
+            if taken == len(message):
+                return
+            if taken:
+                self._rest = message[taken:]
+                return
         self._queue.append(message)
         self.push()
         if len(self._queue) > self._waiting:

@@ -178,7 +178,8 @@ class Loop:
         of = k - stepper.program.latency  # a reset takes what was pending, so that sample lies behind it
         t = self._placing.told_s(of / self._rate_hz)
         latency_ns = time.monotonic_ns() - self._read_ns
-        estimate = Estimate(t, self._seq_before + of, y, latency_ns, tuple(dict.fromkeys(self._flags)))
+        flags = tuple(dict.fromkeys(self._flags)) if self._flags else ()
+        estimate = Estimate(t, self._seq_before + of, y, latency_ns, flags)
         self._flags.clear()
         self.summary.estimates += 1
         for sink in self.sinks:

@@ -87,14 +87,22 @@ class JsonText:
     """
 
     def __init__(self, outputs: Sequence[Port]):
-        self.names = [json.dumps(port.name) for port in outputs]
+        names = [json.dumps(port.name).replace("%", "%%") for port in outputs]
+        self._line, self._text_line = (self._format(names, number) for number in ("%.9g", "%s"))
 
     def __call__(self, estimate: Estimate) -> str:
         """The line, with its end."""
-        values = ",".join(f"{name}:{_number(y)}" for name, y in zip(self.names, estimate.y.tolist(), strict=True))
+        values, line = estimate.y.tolist(), self._line
+        if not math.isfinite(sum(values)):
+            values, line = [_number(value) for value in values], self._text_line
         flags = f',"flags":{json.dumps(estimate.flags)}' if estimate.flags else ""
-        latency_us = estimate.latency_ns / 1e3
-        return f'{{"t":{estimate.t:.6f},"seq":{estimate.seq},"y":{{{values}}},"lat_us":{latency_us:.1f}{flags}}}\n'
+        return line % (estimate.t, estimate.seq, *values, estimate.latency_ns / 1e3, flags)
+
+    @staticmethod
+    def _format(names: list[str], number: str) -> str:
+        """One format for the whole line: a call instead of one per value."""
+        values = ",".join(f"{name}:{number}" for name in names)
+        return f'{{"t":%.6f,"seq":%d,"y":{{{values}}},"lat_us":%.1f%s}}\n'
 
 
 class JsonLines(Sink):

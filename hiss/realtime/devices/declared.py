@@ -111,7 +111,8 @@ class DeclaredDecoder(FramedDecoder):
             return values.astype(np.float32)
 
     def _plain_reader(self) -> Callable[[bytes], Frame]:
-        clock, sequence = (told[1].__call__ if told else None for told in (self._clock, self._sequence))
+        clock = self._clock[1].__call__ if self._clock else None
+        sequence = self._sequence[1].__call__ if self._sequence else None
         return plain_reader(self.layout, self.counts, clock, sequence)
 
     def _place_fields(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hiss.errors import RecordingError
-from hiss.realtime.checksums import CHECKSUMS
+from hiss.realtime.checksums import CHECKSUMS, crc16_ccitt
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -91,8 +91,9 @@ class Checksum:
     @property
     def of(self) -> Callable[[bytes], int]:
         """The checksum of some bytes."""
-        function = CHECKSUMS[self.type][0]
-        return functools.partial(function, start=self.start) if self.type == "crc16-ccitt" else function
+        if self.type == "crc16-ccitt":
+            return functools.partial(crc16_ccitt, start=self.start)
+        return CHECKSUMS[self.type][0]
 
 
 @dataclass(frozen=True)
