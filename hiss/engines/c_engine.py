@@ -51,7 +51,7 @@ int engine_step(const engine_places_t *at)
 }}
 """
 
-_GRID = """/* numbers as the program's integers: rounded half up, held within the limits; not a number becomes the least */
+_GRID = """/* numbers as the program's integers: rounded half up, held within limits; not a number becomes the least */
 int engine_step_numbers(const engine_places_t *at);
 int engine_step_numbers(const engine_places_t *at)
 {{
