@@ -106,6 +106,40 @@ def test_frames_of_another_kind_are_left_out_of_a_chunk_in_their_place(kinds: li
     assert decoder.counts.skipped == 0
 
 
+PLAIN = [  # fields before, between and behind the channels
+    [
+        {"role": "sequence", "type": "u16"},
+        {"role": "clock", "type": "u32", "unit": "us"},
+        {"names": "ab", "type": "f32"},
+    ],
+    [{"name": "a", "type": "f32"}, {"name": "b", "type": "f32"}, {"role": "clock", "type": "u16", "unit": "ms"}],
+    [{"role": "skip", "bytes": 3}, {"names": "ab", "type": "f32"}, {"role": "sequence", "type": "u8"}],
+]
+
+
+@pytest.mark.parametrize("fields", PLAIN)
+@pytest.mark.parametrize("checksum", ["sum16", "crc16-ccitt", None])
+@settings(max_examples=2 * EXAMPLES, deadline=None)
+@given(kinds=st.text("wwwwshtgl", max_size=12), length=st.booleans())
+def test_a_chunk_that_is_one_frame_is_read_as_it_is_among_others(
+    fields: list[dict[str, object]], checksum: str | None, kinds: str, length: bool
+) -> None:
+    """Whole frames, spoilt ones, heads, tails, garbage of a frame's size, others' lengths: alone as together."""
+    own = [{"role": "length", "type": "u8"}, *fields] if length else fields
+    table = {"sync": "AA", "fields": own} | ({"checksum": checksum} if checksum else {})
+    layout, chunks = layout_from(table), []
+    for i, kind in enumerate("w" + kinds):
+        size = [layout.size + 3 * (kind == "l")] if length else []
+        told = [300 + i if f.bits > 8 else i for f in layout.fields if f.role in ("sequence", "clock")]
+        channels = [0.1 * i, -float(i)]
+        whole = encode(layout, (*size, *(told + channels if fields[0].get("role") == "sequence" else channels + told)))
+        whole += bytes(3) if kind == "l" and length else b""
+        spoilt = whole[:4] + bytes([whole[4] ^ 1]) + whole[5:]
+        garbage = bytes(range(7, 7 + len(whole)))
+        chunks.append({"s": spoilt, "h": whole[:5], "t": whole[-5:], "g": garbage}.get(kind, whole))
+    assert described(DeclaredDecoder(layout), chunks) == described(DeclaredDecoder(layout), [b"".join(chunks)])
+
+
 ALIKE = [  # of one size
     [(0x4020, 12), (0x8020, 12)],
     [(0x4021, 12), (0x8020, 12)],

@@ -66,12 +66,13 @@ class DeclaredDecoder(FramedDecoder):
         every = [(f.scale, f.offset) for f in layout.channel_fields for _ in f.names]
         self._scale, self._offset = np.array(every).T
         self._scaled = bool((self._scale != 1).any() or self._offset.any())
+        self._size = layout.size
         self._plain = self._plain_reader() if is_plain(layout) else None
         self._passes = self._framer.passes if layout.sync and isinstance(self._framer, SyncFramer) else None
 
     def feed(self, data: bytes) -> list[Frame | Event]:
         """What these bytes complete, in the order of the stream."""
-        if self._plain and self._passes and self._passes(data):
+        if self._plain and self._passes and len(data) == self._size and self._passes(data):
             return [self._plain(data)]
         items = self._framer.feed(data)
         sized = [item for item in items if isinstance(item, bytes) and len(item) == self.layout.size]

@@ -22,10 +22,10 @@ def is_plain(layout: Layout) -> bool:
     kinds = {(f.type, f.scale, f.offset) for f in layout.channel_fields}
     places = [i for i, f in enumerate(layout.fields) if f.role == "channel"]
     beside = places[-1] - places[0] + 1 == len(places)
-    others = {f.role for f in layout.fields} & {"constant", "length"}
+    constant = any(f.role == "constant" for f in layout.fields)
     wide = any(f.bits == 24 for f in layout.fields if f.role in ("clock", "sequence"))
     native = np.dtype(layout.order + "f4") == np.float32
-    return native and beside and kinds == {("f32", 1.0, 0.0)} and not (others or wide)
+    return native and beside and kinds == {("f32", 1.0, 0.0)} and not (constant or wide)
 
 
 def plain_reader(
