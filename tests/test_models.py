@@ -8,11 +8,12 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from hiss.models import LSTM, S4, S4D, ARNet, Flat, Hierarchical, Mamba, Residual, Transformer  # noqa: E402
-from hiss.models.blocks import SSMBlock, linear_rows  # noqa: E402
-from hiss.models.kernel import fast_length  # noqa: E402
+from hiss.models.blocks import SSMStack  # noqa: E402
+from hiss.models.fused import convolved  # noqa: E402
+from hiss.models.kernel import fast_length, toeplitz  # noqa: E402
 from hiss.models.s4d import DISCRETIZATIONS, INITS, S4DKernel, initial_modes  # noqa: E402
 from hiss.models.spec import spec_from_json, spec_to_json  # noqa: E402
-from hiss.models.stack import StackSpec  # noqa: E402
+from hiss.models.stack import StackSpec, linear_rows  # noqa: E402
 
 FAMILIES: list[StackSpec] = [S4D(6, 2, 8), S4(6, 2, 8), Mamba(6, 2, 3), LSTM(6, 2), Transformer(6, 2, 3, 7)]
 
@@ -51,12 +52,10 @@ def test_convolution_equals_the_printed_recurrence(init: str, discretization: st
     kernel = S4DKernel(3, 4, init=init, discretization=discretization).double()
     u = torch.randn(steps, 3, dtype=torch.float64)
     want = by_recurrence(kernel, u.numpy())
-    rows = u.T[:, None]  # (H, 1, T)
-    chunk = u.T[:, :, None]  # (H, T, 1)
-    for got in (kernel.sequence(rows)[:, 0], kernel.chunk(chunk)[..., 0]):
+    taps = kernel.taps(steps)
+    by_fft = convolved(u.T[:, None], taps, fast_length(2 * steps - 1))[:, 0]
+    for got in (by_fft, (toeplitz(taps) @ u.T[..., None])[..., 0]):
         np.testing.assert_allclose(got.detach().numpy().T, want, atol=1e-12 * np.abs(want).max())  # float64 sums
-    end = kernel.chunk_end(chunk)[:, 0, 0].detach().numpy()
-    np.testing.assert_allclose(end, want[-1], atol=1e-12 * np.abs(want).max())
 
 
 def test_legs_modes_are_those_of_the_reference() -> None:
@@ -88,22 +87,15 @@ def test_chunks_of_a_stack_are_short_sequences(steps: int, spec: StackSpec) -> N
 
 def test_a_block_is_what_its_docstring_says() -> None:
     seeded()
-    block = SSMBlock(S4D(6, 1, 8)).double().eval()
+    stack = SSMStack(S4D(6, 1, 8), None, None).double().eval()
+    block = stack.layers[0]
     torch.nn.init.normal_(block.norm.weight)
     torch.nn.init.normal_(block.norm.bias)
     x = torch.randn(2, 9, 6, dtype=torch.float64)
-    y = block.ssm.sequence(block.norm(x).permute(2, 0, 1)).permute(1, 2, 0)
+    y = (toeplitz(block.ssm.taps(9)) @ block.norm(x)[..., None].transpose(1, 2))[..., 0].transpose(1, 2)
     value, gate = block.mix(torch.nn.functional.gelu(y)).chunk(2, -1)
     want = x + value * torch.sigmoid(gate)
-    torch.testing.assert_close(block.sequence(x.permute(2, 0, 1)).permute(1, 2, 0), want, rtol=0, atol=1e-12)
-
-
-def test_gradients_of_the_row_norm_are_right() -> None:
-    seeded()
-    from hiss.models.blocks import _RowNorm
-
-    inputs = [torch.randn(*s, dtype=torch.float64, requires_grad=True) for s in ((6, 5), (6,), (6,))]
-    assert torch.autograd.gradcheck(lambda *a: _RowNorm.apply(*a, 1e-5), inputs)
+    torch.testing.assert_close(stack(x), want, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("spec", FAMILIES, ids=kind)

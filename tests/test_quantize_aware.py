@@ -55,7 +55,7 @@ def one_thread():
 def trained(one_thread):
     """Small models, each trained for a moment."""
     train = [recording("a"), recording("b", seed=1)]
-    return {name: fit(spec, train, "force", options=QUICK, progress=False) for name, spec in MODELS.items()}
+    return {name: fit(spec, train, "force", options=QUICK, seed=1, progress=False) for name, spec in MODELS.items()}
 
 
 def grids_of(run, weights="int8"):

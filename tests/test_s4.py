@@ -99,14 +99,15 @@ def test_it_is_stable_whatever_its_parameters_are():
 
 def test_a_block_has_a_dropout_more_than_that_of_s4d():
     """facts: behind the recurrence, behind GELU, behind the gate."""
-    s4, s4d = (spec.build().layers[0] for spec in (SMALL, S4D(5, 2)))
-    assert (s4.drops_response, s4d.drops_response) == (True, False)
-    x = torch.randn(5, 3, 9)
+    stack, other = SMALL.build(), S4D(5, 2).build()
+    assert (stack.layers[0].drops_response, other.layers[0].drops_response) == (True, False)
+    x = torch.randn(3, 9, 5)
     torch.manual_seed(1)
-    dropped = s4.train().sequence(x)
+    dropped = stack.train()(x)
     torch.manual_seed(1)
-    s4.drops_response = False
-    assert not torch.equal(dropped, s4.sequence(x))
+    for block in stack.layers:
+        block.drops_response = False
+    assert not torch.equal(dropped, stack(x))
 
 
 # ---- programs --------------------------------------------------------------------------------------------------------

@@ -17,9 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hiss.models.kernel import LongConv
+from hiss.models.fused import convolved, gated, normalised, normed_chunks
+from hiss.models.kernel import LongConv, fast_length, taps_of, toeplitz
+from hiss.models.keeping import kept
 from hiss.models.s4d import DISCRETIZATIONS, INITS, S4DKernel
-from hiss.models.stack import Stack, StackSpec, linear_rows
+from hiss.models.stack import Stack, StackSpec
 
 
 @dataclass(frozen=True)
@@ -94,24 +96,22 @@ class SSMBlock(nn.Module):
         self.dropout = spec.dropout
         self.drops_response = not isinstance(spec, S4D)
 
-    def sequence(self, x: Tensor, read: slice = slice(None)) -> Tensor:
-        """x (H, B, T) -> (H, B, T) or, with `read`, only those steps of it."""
-        return self._mixed(x[..., read], self.ssm.sequence(_normed(self.norm, x))[..., read])
+    def sequence(self, x: Tensor, taps: Tensor, shift: Tensor, read: slice = slice(None)) -> Tensor:
+        """x (H, B, T), taps and shift (H, T) of `filters` -> (H, B, T) or, with `read`, only those steps of it."""
+        y = convolved(normalised(x, self.norm.eps), taps, fast_length(2 * x.shape[-1] - 1))
+        return self._mixed(x[..., read], y[..., read] + shift[:, None, read])
 
-    def chunk(self, x: Tensor) -> Tensor:
-        """x (H, k, n) -> (H, k, n), each chunk from zero state."""
-        return self._mixed(x, self.ssm.chunk(_normed(self.norm, x)))
-
-    def chunk_end(self, x: Tensor) -> Tensor:
-        """x (H, k, n) -> (H, 1, n): the last step only."""
-        return self._mixed(x[:, -1:], self.ssm.chunk_end(_normed(self.norm, x)))
+    def chunk(self, x: Tensor, mixing: Tensor, shift: Tensor) -> Tensor:
+        """x (H, k, m) -> (H, r, m): the last r steps of each chunk, mixing (H, r, k) of all, shift (H, r)."""
+        y, x = normed_chunks(x, self.norm.eps, mixing, shift)
+        return self._mixed(x, y)
 
     def _mixed(self, x: Tensor, y: Tensor) -> Tensor:
+        p = self.dropout if self.training else 0.0
         if self.drops_response:
-            y = F.dropout(y, self.dropout, self.training)
-        y = F.dropout(F.gelu(y), self.dropout, self.training)
-        y = F.glu(linear_rows(self.mix, y), 0)
-        return x + F.dropout(y, self.dropout, self.training)
+            y = F.dropout(y, p)
+        rows = (each.reshape(len(each), -1) for each in (x, y))
+        return gated(*rows, self.mix.weight, self.mix.bias, p).view(x.shape)
 
 
 class SSMStack(Stack):
@@ -123,48 +123,35 @@ class SSMStack(Stack):
 
     def between(self, h: Tensor, read: slice) -> Tensor:
         """(d_model, B, T) -> (d_model, B, R)."""
-        *first, last = self._blocks()
-        for block in first:
-            h = block.sequence(h)
-        return last.sequence(h, read)
+        taps, shifts = self.filters(h.shape[-1])
+        *first, last = zip(self._blocks(), taps, shifts, strict=True)
+        for block, *its in first:
+            h = block.sequence(h, *its)
+        return last[0].sequence(h, *last[1:], read)
 
     def ends(self, h: Tensor) -> Tensor:
         """(d_model, k, n) -> (d_model, n)."""
-        *first, last = self._blocks()
-        for block in first:
-            h = block.chunk(h)
-        return last.chunk_end(h)[:, 0]
+        taps, shifts = self.filters(h.shape[1])
+        blocks = self._blocks()
+        for block, mixing, shift in zip(blocks[:-1], toeplitz(taps[:-1]), shifts[:-1], strict=True):
+            h = block.chunk(h, mixing, shift)
+        return blocks[-1].chunk(h, taps[-1].flip(1)[:, None], shifts[-1, :, -1:])[:, 0]
+
+    def filters(self, length: int) -> tuple[Tensor, Tensor]:
+        """taps and shift, each (layers, H, length): recurrence(gain z + bias) = taps * z + shift.
+
+        Gain and bias of a norm act on channels as the recurrence does, so they go with it. Kept while nobody learns.
+        """
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self._filters(length)
+        return kept(self, length, lambda: self._filters(length))
+
+    def _filters(self, length: int) -> tuple[Tensor, Tensor]:
+        blocks = self._blocks()
+        with torch.autocast(blocks[0].ssm.d.device.type, enabled=False):
+            gain, bias = (torch.stack([getattr(b.norm, of) for b in blocks])[..., None] for of in ("weight", "bias"))
+            taps = taps_of([b.ssm for b in blocks], length)
+            return taps * gain, taps.cumsum(-1) * bias
 
     def _blocks(self) -> list[SSMBlock]:
         return [cast(SSMBlock, block) for block in self.layers]
-
-
-class _RowNorm(torch.autograd.Function):
-    """LayerNorm along the first axis, with its own backward: a third of the memory traffic of the composed one."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, gain: Tensor, bias: Tensor, eps: float) -> Tensor:
-        """x (H, n) -> (H, n)."""
-        variance, mean = torch.var_mean(x, 0, correction=0, keepdim=True)
-        scale = torch.rsqrt(variance + eps)
-        z = (x - mean).mul_(scale)
-        ctx.save_for_backward(z, scale, gain)
-        return torch.addcmul(bias[:, None], z, gain[:, None])
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        """Gradients of x, gain and bias."""
-        (grad,) = grads
-        z, scale, gain = ctx.saved_tensors
-        product = grad * z
-        d_gain, d_bias = product.sum(1), grad.sum(1)
-        rows = len(gain)
-        mean_grad = (gain @ grad)[None] / rows
-        mean_product = (gain @ product)[None] / rows
-        d_x = (grad * gain[:, None]).sub_(mean_grad).sub_(z * mean_product).mul_(scale)
-        return d_x, d_gain, d_bias, None
-
-
-def _normed(norm: nn.LayerNorm, x: Tensor) -> Tensor:
-    rows = _RowNorm.apply(x.reshape(x.shape[0], -1), norm.weight, norm.bias, norm.eps)  # type: ignore[no-untyped-call]
-    return cast(Tensor, rows).view(x.shape)

@@ -5,6 +5,9 @@ H: channels (d_model);  L: taps;  D: (H,).   y_t = sum_l taps_l u_{t-l},  D in t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+
 import torch
 from torch import Tensor, nn
 
@@ -22,35 +25,39 @@ class LongConv(nn.Module):
         """(H, length): what the recurrence says to a sample 1 followed by 0."""
         raise TypeError(f"{type(self).__name__} has no response")
 
+    @classmethod
+    def exact_taps(cls, kernels: Sequence[LongConv], length: int) -> Tensor:
+        """(layers, H, length): the impulse responses of kernels of one family and size, D in tap 0."""
+        responses = torch.stack([kernel.response(length) for kernel in kernels])
+        direct = torch.stack([kernel.d for kernel in kernels])[..., None]
+        return torch.cat((responses[..., :1] + direct, responses[..., 1:]), -1)
+
     def taps(self, length: int) -> Tensor:
         """The impulse response (H, length), present sample first, D in tap 0."""
-        response = self.response(length)
-        rounded: Tensor = self.rounding(torch.cat(((response[:, 0] + self.d)[:, None], response[:, 1:]), 1))
-        return rounded
-
-    def sequence(self, u: Tensor) -> Tensor:
-        """Causal convolution over long sequences by FFT: u (H, B, T) -> y (H, B, T)."""
-        steps = u.shape[-1]
-        n = fast_length(2 * steps - 1)
-        spectrum = torch.fft.rfft(u, n) * torch.fft.rfft(self.taps(steps), n)[:, None]
-        return torch.fft.irfft(spectrum, n)[..., :steps]
-
-    def chunk(self, u: Tensor) -> Tensor:
-        """The same within short chunks, as one Toeplitz product: u (H, k, n) -> y (H, k, n), each chunk from zero."""
-        steps = u.shape[1]
-        toeplitz = (self.taps(steps) @ shift_basis(steps, u)).view(-1, steps, steps)
-        return torch.bmm(toeplitz, u)
-
-    def chunk_end(self, u: Tensor) -> Tensor:
-        """Only the last step of each chunk: u (H, k, n) -> y (H, 1, n)."""
-        return torch.bmm(self.taps(u.shape[1]).flip(1)[:, None], u)
+        return taps_of([self], length)[0]
 
 
-def shift_basis(steps: int, like: Tensor) -> Tensor:
+def taps_of(kernels: Sequence[LongConv], length: int) -> Tensor:
+    """(layers, H, length): the taps of kernels of one family and size."""
+    taps = type(kernels[0]).exact_taps(kernels, length)
+    if all(isinstance(kernel.rounding, nn.Identity) for kernel in kernels):
+        return taps
+    return torch.stack([kernel.rounding(each) for kernel, each in zip(kernels, taps, strict=True)])
+
+
+def toeplitz(taps: Tensor) -> Tensor:
+    """(..., L) -> (..., L, L): y = matrix u is causal convolution from zero."""
+    steps = taps.shape[-1]
+    with torch.autocast(taps.device.type, enabled=False):
+        return (taps @ shift_basis(steps, taps.dtype, taps.device)).view(*taps.shape, steps)
+
+
+@lru_cache(maxsize=16)
+def shift_basis(steps: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(steps, steps * steps): row l is the matrix with ones where (row - column) = l."""
-    rows = torch.arange(steps, device=like.device)
+    rows = torch.arange(steps, device=device)
     lag = rows[:, None] - rows[None, :]
-    return (lag[None] == rows[:, None, None]).to(like.dtype).flatten(1)
+    return (lag[None] == rows[:, None, None]).to(dtype).flatten(1)
 
 
 def fast_length(n: int) -> int:

@@ -12,15 +12,18 @@ Formulas: Gu et al. 2022, On the Parameterization and Initialization of Diagonal
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hiss.models.kernel import LongConv
+from hiss.models.powers import RULES, modal_taps
 
 INITS = ("lin", "inv", "legs")
-DISCRETIZATIONS = ("zoh", "bilinear")
+DISCRETIZATIONS = tuple(RULES)
 
 
 def initial_modes(init: str, n_modes: int) -> tuple[Tensor, Tensor]:
@@ -51,18 +54,6 @@ def legs(order: int) -> tuple[Tensor, Tensor, Tensor]:
     return torch.from_numpy(-0.5 + 1j * frequency[half]), torch.from_numpy(b), torch.from_numpy(p)
 
 
-def discretize_zoh(a: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
-    """A_bar = exp(dt A), B_bar = (A_bar - 1) / A   for B = 1; a (H, M), dt (H, 1)."""
-    a_bar = torch.exp(dt * a)
-    return a_bar, (a_bar - 1) / a
-
-
-def discretize_bilinear(a: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
-    """A_bar = (1 + dt A / 2) / (1 - dt A / 2), B_bar = dt / (1 - dt A / 2)   for B = 1."""
-    denominator = 1 - dt * a / 2
-    return (1 + dt * a / 2) / denominator, dt / denominator
-
-
 class S4DKernel(LongConv):
     """The linear part of an S4D layer: per channel one diagonal recurrence and a direct path."""
 
@@ -88,32 +79,16 @@ class S4DKernel(LongConv):
         self.c = nn.Parameter(torch.view_as_real(c * b).float())
         self.d = nn.Parameter(torch.randn(d_model))
 
-    def _modes(self) -> tuple[Tensor, Tensor]:
-        """A (H, M) complex and dt (H, 1)."""
-        return torch.complex(-torch.exp(self.log_a_real), self.a_imag), torch.exp(self.log_dt)[:, None]
-
     def discrete(self) -> tuple[Tensor, Tensor]:
         """(A_bar, C_star), each (H, M) complex: h <- A_bar h + u;  y = Re(sum C_star h) + D u."""
-        a, dt = self._modes()
-        a_bar, b_bar = discretize_zoh(a, dt) if self.discretization == "zoh" else discretize_bilinear(a, dt)
-        return a_bar, 2 * torch.view_as_complex(self.c) * b_bar
+        a, dt = torch.complex(-torch.exp(self.log_a_real), self.a_imag), torch.exp(self.log_dt)[:, None]
+        made = RULES[self.discretization](a, dt)
+        return made.a_bar, 2 * torch.view_as_complex(self.c) * made.b_bar
 
-    def response(self, length: int) -> Tensor:
-        """(H, length) Re(sum C_star A_bar^l)."""
-        a_bar, c_star = self.discrete()
-        inner = max(1, min(length, round(math.sqrt(length))))
-        outer = -(-length // inner)
-        # two levels of powers, l = inner j + i: far fewer exponentials than a full Vandermonde matrix
-        fine = _powers(a_bar, inner)  # (H, M, inner)
-        coarse = c_star[..., None] * _powers(fine[..., -1] * a_bar, outer)  # (H, M, outer)
-        left = torch.cat((coarse.real, -coarse.imag), 1).transpose(1, 2)  # (H, outer, 2M)
-        right = torch.cat((fine.real, fine.imag), 1)  # (H, 2M, inner)
-        return torch.bmm(left, right).flatten(1)[:, :length]
-
-
-def _powers(a: Tensor, count: int) -> Tensor:
-    """a^0 .. a^(count - 1) along a new last axis."""
-    if count == 1:
-        return torch.ones_like(a)[..., None]
-    ones = torch.ones_like(a)[..., None]
-    return torch.cat((ones, torch.cumprod(a[..., None].expand(*a.shape, count - 1), -1)), -1)
+    @classmethod
+    def exact_taps(cls, kernels: Sequence[LongConv], length: int) -> Tensor:
+        """(layers, H, length), all in one go."""
+        joined = (torch.cat([getattr(k, n) for k in kernels]) for n in ("log_dt", "log_a_real", "a_imag", "c", "d"))
+        log_dt, log_a_real, a_imag, c, d = joined
+        rule = cast(S4DKernel, kernels[0]).discretization
+        return modal_taps(log_dt, log_a_real, a_imag, c, d, rule, length).view(len(kernels), -1, length)

@@ -96,4 +96,5 @@ class Stack(nn.Module):
 def linear_rows(layer: nn.Linear, x: Tensor) -> Tensor:
     """W x + b along the first axis: x (n_in, ...) -> (n_out, ...)."""
     flat = x.reshape(x.shape[0], -1)
-    return torch.addmm(layer.bias[:, None], layer.weight, flat).view(-1, *x.shape[1:])
+    made = torch.addmm(layer.bias[:, None], layer.weight, flat).to(x.dtype)  # autocast rounds products, not sums
+    return made.view(-1, *x.shape[1:])

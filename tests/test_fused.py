@@ -1,0 +1,111 @@
+"""The fused parts of an SSM block say what torch's operations say, gradients too; what is kept follows parameters."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import torch.nn.functional as F  # noqa: E402
+
+from hiss.models import S4, S4D, Hierarchical, Mamba  # noqa: E402
+from hiss.models.fused import convolved, gated, normalised, normed_chunks  # noqa: E402
+from hiss.models.powers import modal_taps  # noqa: E402
+
+EPS = 1e-5
+
+
+def some(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+
+
+def dropped(*arrays: torch.Tensor) -> torch.Tensor:
+    torch.manual_seed(1)  # the same masks at each call
+    return gated(*arrays, 0.3)
+
+
+@pytest.mark.parametrize("rule", ["zoh", "bilinear"])
+@pytest.mark.parametrize("length", [1, 2, 7, 10])
+def test_gradients_of_taps_are_right(rule: str, length: int) -> None:
+    torch.manual_seed(0)
+    parameters = some(3), some(3, 4), some(3, 4), some(3, 4, 2), some(3)
+    assert torch.autograd.gradcheck(lambda *p: modal_taps(*p, rule, length), parameters)
+
+
+def test_gradients_are_right() -> None:
+    torch.manual_seed(0)
+    check = torch.autograd.gradcheck
+    assert check(lambda x: normalised(x, EPS), (some(5, 2, 3),))
+    for last in (1, 4):
+        assert check(lambda *a: normed_chunks(a[0], EPS, *a[1:]), (some(3, 4, 5), some(3, last, 4), some(3, last)))
+    assert check(lambda *a: convolved(*a, 16), (some(2, 3, 7), some(2, 7)))
+    assert check(lambda *a: gated(*a, 0.0), (some(3, 7), some(3, 7), some(6, 3), some(6)))
+    assert check(dropped, (some(3, 7), some(3, 7), some(6, 3), some(6)))
+
+
+def test_a_norm_of_large_offsets_keeps_its_digits() -> None:
+    """The mean goes before the squares are taken: what is lost is the rounding of the offset, not of its square."""
+    torch.manual_seed(0)
+    x = torch.randn(64, 50) + 1e3
+    exact = F.layer_norm(x.double().T, (64,)).T
+    assert (normalised(x, EPS) - exact).abs().max() < 1e3 * 2**-21
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_dropout_leaves_out_its_share_and_keeps_the_mean(p: float) -> None:
+    torch.manual_seed(0)
+    n = 500_000
+    zero, one = torch.zeros(1, n), torch.ones(1, n)
+    weight, bias = torch.tensor([[0.0], [0.0]]), torch.tensor([1.0, 50.0])  # value 1, gate open
+    y = gated(zero, one, weight, bias, p)
+    deviation = (p * (1 - p) / n) ** 0.5
+    assert abs(float((y == 0).double().mean()) - p) < 5 * deviation + 2**-16
+    assert abs(float(y.double().mean()) - 1) < 5 * deviation / (1 - p) + 2**-15
+    left = (y[0] == 0).double() - p
+    assert abs(float((left[1:] * left[:-1]).mean())) < 5 * p * (1 - p) / n**0.5  # neighbours know nothing of each other
+
+
+def test_a_model_without_gradients_says_what_it_says_with_them() -> None:
+    """Kept taps follow each change of the parameters, and copies of a model keep their own."""
+    torch.manual_seed(0)
+    model = Hierarchical(S4D(6, 2), S4(6, 2, 8), 5).build(4, 2).eval()
+    x = torch.randn(2, 40, 4)
+
+    def with_gradients(of: torch.nn.Module) -> torch.Tensor:
+        return of(x).detach()
+
+    def without(of: torch.nn.Module) -> torch.Tensor:
+        with torch.no_grad():
+            return of(x)
+
+    first = without(model)
+    assert torch.equal(first, with_gradients(model))
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in model.low.layers[1].ssm.parameters():
+            parameter.mul_(1.1)
+    assert not torch.equal(without(model), first)
+    assert torch.equal(without(model), with_gradients(model))
+    assert torch.equal(without(other), first)
+    model.load_state_dict(other.state_dict())
+    assert torch.equal(without(model), first)
+    with torch.inference_mode():
+        assert torch.equal(model(x), first)
+
+
+@pytest.mark.parametrize("spec", [S4D(16, 2), S4(16, 2), Mamba(16, 2)])
+def test_bfloat16_products_change_little(spec: object) -> None:
+    """Sums, norms and states stay in float32: an estimate moves by the rounding of single products."""
+    torch.manual_seed(0)
+    model = Hierarchical(S4D(16, 2), spec, 5).build(4, 2).eval()
+    x = torch.randn(4, 100, 4)
+    plain = model(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = model(x)
+    assert half.dtype == torch.float32 or spec.__class__ is Mamba
+    assert 0 < (half - plain).norm() / plain.norm() < 0.02
+    half.square().mean().backward()
+    assert all(np.isfinite(p.grad.numpy()).all() for p in model.parameters())
