@@ -55,7 +55,7 @@ def one_thread():
 def trained(one_thread):
     """Small models, each trained for a moment."""
     train = [recording("a"), recording("b", seed=1)]
-    return {name: fit(spec, train, "force", options=QUICK, seed=1, progress=False) for name, spec in MODELS.items()}
+    return {name: fit(spec, train, "force", options=QUICK, progress=False) for name, spec in MODELS.items()}
 
 
 def grids_of(run, weights="int8"):
@@ -85,7 +85,10 @@ def test_gradients_pass_as_if_nothing_were_rounded():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_what_quantizing_keeps_is_what_training_ended_with(trained, name):
-    """Every weight of the folded program stands on the grid that quantize() chooses; taps are rounded as they fold."""
+    """Every weight of the folded program stands on the grid that quantize() chooses; taps are rounded as they fold.
+
+    Small weights beside a large bias get fewer bits than 8, so that the sum fits 32: those are rounded once more.
+    """
     run = trained[name]
     aware = fit(None, [recording("a")], "force", options=AWARE, start=run, grids=grids_of(run), progress=False)
     program = fold(aware)
@@ -96,7 +99,9 @@ def test_what_quantizing_keeps_is_what_training_ended_with(trained, name):
             whole, facc = constants(held, made.formats), made.formats[op.out]["weights"].frac_bits
             for i, (read, w) in enumerate(zip(op.inputs, op.weights, strict=True)):
                 frac = (facc[:, None] - made.formats[read]["out"].frac_bits).astype(float)
-                np.testing.assert_allclose(whole[f"weights.{i}"] * np.exp2(-frac), w, rtol=3e-7)
+                fewer = (np.abs(whole[f"weights.{i}"]).max(1, keepdims=True) < 63) * np.exp2(-frac) / 2
+                off = np.abs(whole[f"weights.{i}"] * np.exp2(-frac) - w)
+                assert np.all(off <= fewer + 3e-7 * np.abs(w))
             exact += 1
     assert exact == ON_GRIDS[name]
 

@@ -43,7 +43,9 @@ class ReferenceS4(nn.Module):
         """(H, L)."""
         dt = torch.exp(self.log_dt)
         half = torch.complex(-torch.exp(self.log_a_real), self.a_imag)
-        a, b, c, p = (torch.cat((x, x.conj()), -1) for x in (half, *map(torch.view_as_complex, (self.b, self.c, self.p))))
+        a, b, c, p = (
+            torch.cat((x, x.conj()), -1) for x in (half, *map(torch.view_as_complex, (self.b, self.c, self.p)))
+        )
         z = torch.exp(-2j * math.pi / length * torch.arange(length // 2 + 1))
         # with 1 + z taken into the denominator: it is 0 at the last root of an even length
         resolvent = 1 / ((2 / dt)[..., None] * (1 - z) - (1 + z) * a[..., None])  # (H, N, L / 2 + 1)

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hiss.models.fused import convolved, gated, normalised, normed_chunks
-from hiss.models.kernel import LongConv, fast_length, taps_of, toeplitz
 from hiss.models.keeping import kept
+from hiss.models.kernel import LongConv, fast_length, taps_of, toeplitz
 from hiss.models.s4d import DISCRETIZATIONS, INITS, S4DKernel
 from hiss.models.stack import Stack, StackSpec
 
@@ -110,8 +110,8 @@ class SSMBlock(nn.Module):
         p = self.dropout if self.training else 0.0
         if self.drops_response:
             y = F.dropout(y, p)
-        rows = (each.reshape(len(each), -1) for each in (x, y))
-        return gated(*rows, self.mix.weight, self.mix.bias, p).view(x.shape)
+        held, rows = (each.reshape(len(each), -1) for each in (x, y))
+        return gated(held, rows, self.mix.weight, self.mix.bias, p).view(x.shape)
 
 
 class SSMStack(Stack):

@@ -30,7 +30,9 @@ FEWEST = 8
 def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, read: slice = slice(None)) -> Tensor:
     """y (R, B, D) at the steps `read` of T. Gradients of all five arguments, once."""
     first, _, every = read.indices(len(u))
-    y: Tensor = _Scan.apply(u, delta, a, b, c, first, every)  # type: ignore[no-untyped-call]
+    with torch.autocast(u.device.type, enabled=False):  # a sum over all steps keeps its digits
+        given = (each.to(a.dtype) for each in (u, delta, a, b, c))
+        y: Tensor = _Scan.apply(*given, first, every)  # type: ignore[no-untyped-call]
     return y
 
 
