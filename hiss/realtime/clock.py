@@ -54,7 +54,10 @@ class Timeline:
         self._last_ns = max(arrival_ns, before_ns + STEP_NS)
         t = (self._last_ns - self.first_ns) * 1e-9 if t_device is None else t_device
         if 0.0 < t - self.t <= self.cut_after_s and t < math.inf and not self._cut:  # the usual case
-            return self._at(t)
+            self.step_s = t - self.t
+            self.t = t
+            self.span_s = self._span_before_s + t - self.first_t
+            return ""
         if not math.isfinite(t):
             return "without time"
         if t == self.t:
@@ -68,9 +71,6 @@ class Timeline:
             keeps_own = self.own_time and t_device is not None
             self.origin_s = t if keeps_own else (arrival_ns + self._wall_ns) * 1e-9
             self._cut = False
-        return self._at(t, what)
-
-    def _at(self, t: float, what: str = "") -> str:
         self.step_s = t - self.t
         self.t = t
         self.span_s = self._span_before_s + t - self.first_t

@@ -25,57 +25,44 @@ class SyncFramer:
         self.size_of = size_of
         self.sound = sound
         self.counts = Counts()
-        self._buffer = bytearray()
-        self._base = 0  # bytes before the buffer
-        self._due: int | None = None  # where in the stream the next frame should begin
-        self._lost = 0  # bytes skipped since the last frame
+        self.waiting = bytearray()  # the bytes that wait
+        self.due: int | None = None  # where in them the next frame should begin
+        self.lost = 0  # bytes skipped since the last frame
         self._unsound = 0  # frames in their place whose checksum is wrong, since the last frame
         self._frame = b""
 
     @property
     def pending(self) -> int:
         """Bytes that wait for the rest of their frame."""
-        return len(self._buffer)
+        return len(self.waiting)
 
     def feed(self, data: bytes) -> list[bytes | Event]:
         """The frames, from sync word to checksum, and events that these bytes complete."""
         self.counts.bytes += len(data)
-        self._buffer += data
+        self.waiting += data
         found: list[bytes | Event] = []
         at = self._in_step(found)
         while (begins := self._begins(at)) is not None:
             if begins:
-                if self._lost:
-                    found.append(self._found_again(self._base + at))
+                if self.lost:
+                    found.append(self._found_again(at))
                 found.append(self._frame)
                 at += len(self._frame)
-                self._due = self._base + at
+                self.due = at
             else:
                 after = self._candidate(at + 1)
-                self._lost += after - at
+                self.lost += after - at
                 self.counts.skipped += after - at
                 at = after
-        del self._buffer[:at]
-        self._base += at
+        del self.waiting[:at]
+        self.due = None if self.due is None else self.due - at
         return found
-
-    def passes(self, frame: bytes) -> bool:
-        """Whether these bytes are one sound frame right behind another: the usual case of a device that is read frame
-        by frame. They are counted then; else nothing has changed, and feed() takes them."""
-        n = len(frame)
-        if self._due != self._base or self._lost or self._buffer or not frame.startswith(self.sync) or n < self.header:
-            return False
-        if self.size_of(frame) != n or (self.sound and not self.sound(frame)):
-            return False
-        self.counts.bytes += n
-        self._due = self._base = self._base + n
-        return True
 
     def _in_step(self, found: list[bytes | Event]) -> int:
         """The frames that follow each other without a fault, as fast as they can be cut; where they end."""
-        if self._due != self._base or self._lost:
+        if self.due != 0 or self.lost:
             return 0
-        data, size_of, sound, sync, header = bytes(self._buffer), self.size_of, self.sound, self.sync, self.header
+        data, size_of, sound, sync, header = bytes(self.waiting), self.size_of, self.sound, self.sync, self.header
         at, end = 0, len(data)
         while at + header <= end and data.startswith(sync, at):
             size = size_of(data[at : at + header])
@@ -84,7 +71,7 @@ class SyncFramer:
                 break
             found.append(frame)
             at += size
-        self._due = self._base + at
+        self.due = at
         return at
 
     def _begins(self, at: int) -> bool | None:
@@ -92,10 +79,10 @@ class SyncFramer:
         size = self._size(at)
         if not size:
             return None if size is None else False
-        if len(self._buffer) < at + size:
+        if len(self.waiting) < at + size:
             return None
-        self._frame = bytes(self._buffer[at : at + size])
-        in_place = self._base + at == self._due
+        self._frame = bytes(self.waiting[at : at + size])
+        in_place = at == self.due
         if self.sound is None:
             following = 1 if in_place else self._size(at + size)
             return None if following is None else bool(following)
@@ -103,30 +90,30 @@ class SyncFramer:
             return True
         if in_place:
             self._unsound += 1
-            self._due = self._base + at + size
+            self.due = at + size
         return False
 
     def _size(self, at: int) -> int | None:
         """The size of the frame that begins here; 0 when none does, None when more bytes are needed to tell."""
-        if len(self._buffer) < at + self.header:
-            return None if self.sync.startswith(self._buffer[at : at + len(self.sync)]) else 0
-        if not self._buffer.startswith(self.sync, at):
+        if len(self.waiting) < at + self.header:
+            return None if self.sync.startswith(self.waiting[at : at + len(self.sync)]) else 0
+        if not self.waiting.startswith(self.sync, at):
             return 0
-        return self.size_of(bytes(self._buffer[at : at + self.header]))
+        return self.size_of(bytes(self.waiting[at : at + self.header]))
 
     def _candidate(self, at: int) -> int:
         """Where a sync word begins next, or may begin with the bytes that come."""
         if not self.sync:
             return at
-        sync_at = self._buffer.find(self.sync, at)
-        return sync_at if sync_at >= 0 else max(at, len(self._buffer) - len(self.sync) + 1)
+        sync_at = self.waiting.find(self.sync, at)
+        return sync_at if sync_at >= 0 else max(at, len(self.waiting) - len(self.sync) + 1)
 
     def _found_again(self, at: int) -> Event:
-        lost, self._lost = self._lost, 0
+        lost, self.lost = self.lost, 0
         unsound, self._unsound = self._unsound, 0
-        if self._due is None:
+        if self.due is None:
             return Event("start", f"first frame after {lost} bytes of an incomplete one")
-        if unsound and at == self._due:
+        if unsound and at == self.due:
             self.counts.checksum += unsound
             return Event("checksum", f"wrong checksum in {unsound} frames: {lost} bytes skipped")
         self.counts.resyncs += 1

@@ -33,8 +33,8 @@ class DeviceClock:
 
     def __init__(self, bits: int, tick_s: float):
         self.tick_s = tick_s
-        self._unwrapped = Unwrapped(1 << bits, max(1, round(WRAP_S / tick_s))).__call__
+        self.ticks = Unwrapped(1 << bits, max(1, round(WRAP_S / tick_s))).__call__
 
     def __call__(self, ticks: int) -> float:
         """The time of the next stamp, s."""
-        return self._unwrapped(ticks) * self.tick_s
+        return self.ticks(ticks) * self.tick_s

@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hiss.realtime.devices.declared_layout import ENDS, TICKS, Layout, read_layout
-from hiss.realtime.devices.declared_plain import is_plain, plain_reader
+from hiss.realtime.devices.declared_plain import Reader, alone_reader, is_plain, plain_reader
 from hiss.realtime.devices.framed import FramedDecoder, Framer
 from hiss.realtime.framing import Event, Frame, TailFramer
 from hiss.realtime.stuffing import (
@@ -66,14 +66,14 @@ class DeclaredDecoder(FramedDecoder):
         every = [(f.scale, f.offset) for f in layout.channel_fields for _ in f.names]
         self._scale, self._offset = np.array(every).T
         self._scaled = bool((self._scale != 1).any() or self._offset.any())
-        self._size = layout.size
         self._plain = self._plain_reader() if is_plain(layout) else None
-        self._passes = self._framer.passes if layout.sync and isinstance(self._framer, SyncFramer) else None
+        framer = self._framer if isinstance(self._framer, SyncFramer) else None
+        self._alone = alone_reader(layout, framer, self._plain) if framer and self._plain else None
 
     def feed(self, data: bytes) -> list[Frame | Event]:
         """What these bytes complete, in the order of the stream."""
-        if self._plain and self._passes and len(data) == self._size and self._passes(data):
-            return [self._plain(data)]
+        if self._alone and (frame := self._alone(data)):
+            return [frame]
         items = self._framer.feed(data)
         sized = [item for item in items if isinstance(item, bytes) and len(item) == self.layout.size]
         read = [self._plain(sized[0])] if self._plain and len(sized) == 1 else self._frames(sized) if sized else []
@@ -84,8 +84,8 @@ class DeclaredDecoder(FramedDecoder):
         for item in items:
             if isinstance(item, Event):
                 found.append(item)
-            elif len(item) == self.layout.size and (frame := next(in_order)):
-                found.append(frame)
+            elif len(item) == self.layout.size and (own := next(in_order)):
+                found.append(own)
         return found
 
     def _frames(self, frames: list[bytes]) -> list[Frame | None]:
@@ -111,10 +111,9 @@ class DeclaredDecoder(FramedDecoder):
                 values = values * self._scale + self._offset
             return values.astype(np.float32)
 
-    def _plain_reader(self) -> Callable[[bytes], Frame]:
-        clock = self._clock[1].__call__ if self._clock else None
-        sequence = self._sequence[1].__call__ if self._sequence else None
-        return plain_reader(self.layout, self.counts, clock, sequence)
+    def _plain_reader(self) -> Reader:
+        clock = self._clock[1] if self._clock else None
+        return plain_reader(self.layout, self.counts, clock, self._sequence[1] if self._sequence else None)
 
     def _place_fields(self) -> None:
         at = len(self.layout.sync)
