@@ -87,6 +87,12 @@ class Resampler:
 
     def take(self, t: float, now: F32) -> list[tuple[int, F32]]:
         """push() of a sample (width,) that nobody changes later: it is not copied, and its width not looked at."""
+        if self.first_s is not None and t > self.last_s:
+            k, snap_s = self.k, self.snap_s
+            at = self.first_s + k / self.rate_hz
+            if at - snap_s <= t and at >= t - snap_s:  # on the next point, so on no other: the usual case
+                self.k, self.last_s, self.last_x = k + 1, t, now
+                return [(k, now)]
         if not (math.isfinite(t) and t > self.last_s):
             raise RecordingError(f"stamp {t!r} s does not come after {self.last_s!r} s; stamps must increase")
         if self.first_s is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -27,9 +28,10 @@ SUSTAINED_S = 3.0  # of each rate that is tried
 @click.argument("model", type=click.Path(path_type=Path, exists=True), required=False)
 @click.option("--seconds", type=Positive(), default=10.0, show_default=True, metavar="S", help="Of each engine.")
 @click.option("--rate", type=Positive(), metavar="HZ", help="Of the stream.  [default: the model's]")
+@click.option("--awake", is_flag=True, help="Keep the cores awake meanwhile, by processes of the lowest priority.")
 @click.option("--rates/--no-rates", default=True, show_default=True, help="Look for the highest rate, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def command(model: Path | None, seconds: float, rate: float | None, rates: bool, as_json: bool) -> None:
+def command(model: Path | None, seconds: float, rate: float | None, awake: bool, rates: bool, as_json: bool) -> None:
     """Measure the loop of hiss live on this computer, with a fake sensor on a pseudo-terminal.
 
     The model is the one given, or a built-in one: 30 float32 channels at 1 kHz, low 32x2 | high 32x2, period 10, with
@@ -37,15 +39,18 @@ def command(model: Path | None, seconds: float, rate: float | None, rates: bool,
     of the thread's own clock, so other work on the computer does not enter; "no model" is the same loop with
     reading and unpacking only. p99 is the sample that completes the model's period.
 
+    A core that sleeps between two frames wakes with cold caches, which costs some times what the computing does: a
+    computer without other work shows larger figures than one that is kept --awake.
+
     \b
     Example:
       hiss bench-live --seconds 60
 
     Exit codes: 0 done, 2 usage or a model that cannot be read, 3 no pseudo-terminal.
     """
-    from hiss.realtime.bench import run_once, sustained
+    from hiss.realtime.bench import kept_awake, run_once, sustained
 
-    with errors_reported():
+    with errors_reported(), kept_awake() if awake else contextlib.nullcontext():
         programs = _programs(model, rate)
         first = next(iter(programs.values()))
         runs = [run_once("no model", first, None, first.rate_hz, seconds)]
@@ -125,9 +130,10 @@ def _table(runs: list[Run], best: dict[str, list[Run]], missing: dict[str, str])
     lines = [f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *rows)]
     lines += [f"{name}: not measured: {why}" for name, why in missing.items()]
     load = f", load {os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else ""
-    wait = ", ".join(f"{run.read_us:.0f} us" for run in runs)
+    wait, behind = (", ".join(f"{getattr(run, of):.0f}" for run in runs) for of in ("read_us", "behind_us"))
     lines += [
         "",
-        f"service: CPU time, read to sink; before it, waiting and reading took {wait}. {os.cpu_count()} cores{load}.",
+        f"service: CPU time, read to sink; before it, waiting and reading took {wait} us; behind it, counting and "
+        f"watching {behind} us. {os.cpu_count()} cores{load}.",
     ]
     return "\n".join(lines)

@@ -54,6 +54,7 @@ class Run:
     max_us: float
     mean_us: float
     read_us: float  # p50 of waiting and reading, on the thread's clock
+    behind_us: float  # p50 of what is counted and watched behind the last sink, a chunk
     queue_p50_us: float
     queue_p99_us: float
     queue_max_us: float
@@ -67,17 +68,20 @@ class Run:
 
 
 class _TimedSource(SerialSource):
-    """Notes the thread's clock at each read; reads: what waiting and reading took, ns."""
+    """Notes the thread's clock at each read; ns: what waiting and reading took (reads), what came behind (behind)."""
 
     def __init__(self, path: str):
         super().__init__(path)
         self.mark_ns = 0
         self.reads = array.array("q")
+        self.behind = array.array("q")
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         chunks = super().__iter__()
         while True:
             before_ns = time.thread_time_ns()
+            if self.mark_ns:
+                self.behind.append(before_ns - self.mark_ns)
             try:
                 item = next(chunks)
             except StopIteration:
@@ -145,6 +149,7 @@ def _run(name: str, rate_hz: float, loop: _TimedLoop, sent: dict[str, Any], lag_
         max_us=round(float(us.max()), 2),
         mean_us=round(float(us.mean()), 2),
         read_us=round(float(np.median(np.asarray(loop.source.reads))) / 1e3, 2),
+        behind_us=round(float(np.median(np.asarray(loop.source.behind))) / 1e3, 2),
         queue_p50_us=round(queue.quantile_ns(0.5) / 1e3, 1),
         queue_p99_us=round(queue.quantile_ns(0.99) / 1e3, 1),
         queue_max_us=round(queue.max_ns / 1e3, 1),
@@ -162,6 +167,20 @@ def sustained(name: str, program: Program, make: Make, seconds: float) -> list[R
         if not runs[-1].kept_up:
             break
     return runs
+
+
+@contextlib.contextmanager
+def kept_awake() -> Iterator[None]:
+    """A process of the lowest priority on each core meanwhile, so that none sleeps and forgets its caches."""
+    spin = "import os, sys\nos.nice(19)\nwhile os.getppid() == int(sys.argv[1]):\n    sum(range(1000))"
+    command = [sys.executable, "-c", spin, str(os.getpid())]
+    processes = [subprocess.Popen(command) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 @contextlib.contextmanager

@@ -151,21 +151,22 @@ class Loop:
             return False
         for take in self._frame_sinks:
             take(self.summary.span_s, frame.x)
-        if self.stepper is not None and self._watched is not None:
-            x = frame.x if self._columns is None else frame.x[self._columns]
-            self._feed_model(self.stepper, self._watched, x)
-        return True
-
-    def _feed_model(self, stepper: AnyStepper, watched: _Watched, x: npt.NDArray[np.float32]) -> None:
+        if self.stepper is None or self._watched is None:
+            return True
+        x = frame.x if self._columns is None else frame.x[self._columns]
         # a product is faster than the test of each, and not finite where one of them is not
         if not math.isfinite(x.dot(x)) and not np.isfinite(x).all():
-            self.summary.drop("not finite")
-            self._event(Event("not-finite", f"frame dropped: {_not_finite(stepper, x)}"))
-            self._events(watched.warnings.not_finite(x))
-            return
+            self._refuse(self.stepper, self._watched, x)
+            return True
         self._fed = x
         for k, sample in self._resampler.take(self._placing.timeline.t, x):
-            self._step(stepper, watched, k, sample)
+            self._step(self.stepper, self._watched, k, sample)
+        return True
+
+    def _refuse(self, stepper: AnyStepper, watched: _Watched, x: npt.NDArray[np.float32]) -> None:
+        self.summary.drop("not finite")
+        self._event(Event("not-finite", f"frame dropped: {_not_finite(stepper, x)}"))
+        self._events(watched.warnings.not_finite(x))
 
     def _step(self, stepper: AnyStepper, watched: _Watched, k: int, sample: npt.NDArray[np.float32]) -> None:
         taring = self._tares and stepper.taring
