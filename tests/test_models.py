@@ -9,8 +9,8 @@ torch = pytest.importorskip("torch")
 
 from hiss.models import LSTM, S4, S4D, ARNet, Flat, Hierarchical, Mamba, Residual, Transformer  # noqa: E402
 from hiss.models.blocks import SSMStack  # noqa: E402
-from hiss.models.fused import convolved  # noqa: E402
-from hiss.models.kernel import fast_length, toeplitz  # noqa: E402
+from hiss.models.fused import convolved, fast_length  # noqa: E402
+from hiss.models.kernel import toeplitz  # noqa: E402
 from hiss.models.s4d import DISCRETIZATIONS, INITS, S4DKernel, initial_modes  # noqa: E402
 from hiss.models.spec import spec_from_json, spec_to_json  # noqa: E402
 from hiss.models.stack import StackSpec, linear_rows  # noqa: E402
@@ -53,7 +53,7 @@ def test_convolution_equals_the_printed_recurrence(init: str, discretization: st
     u = torch.randn(steps, 3, dtype=torch.float64)
     want = by_recurrence(kernel, u.numpy())
     taps = kernel.taps(steps)
-    by_fft = convolved(u.T[:, None], taps, fast_length(2 * steps - 1))[:, 0]
+    by_fft = convolved(u.T[:, None], taps, torch.zeros_like(taps))[:, 0]
     for got in (by_fft, (toeplitz(taps) @ u.T[..., None])[..., 0]):
         np.testing.assert_allclose(got.detach().numpy().T, want, atol=1e-12 * np.abs(want).max())  # float64 sums
 

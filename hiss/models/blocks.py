@@ -16,12 +16,13 @@ from typing import Any, Protocol, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 
 from hiss.models.fused import convolved, gated, normalised, normed_chunks
 from hiss.models.keeping import kept
-from hiss.models.kernel import LongConv, fast_length, taps_of, toeplitz
+from hiss.models.kernel import LongConv, taps_of, toeplitz
 from hiss.models.s4d import DISCRETIZATIONS, INITS, S4DKernel
-from hiss.models.stack import Stack, StackSpec
+from hiss.models.stack import Stack, StackSpec, full_precision
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,8 @@ class SSMBlock(nn.Module):
 
     def sequence(self, x: Tensor, taps: Tensor, shift: Tensor, read: slice = slice(None)) -> Tensor:
         """x (H, B, T), taps and shift (H, T) of `filters` -> (H, B, T) or, with `read`, only those steps of it."""
-        y = convolved(normalised(x, self.norm.eps), taps, fast_length(2 * x.shape[-1] - 1))
-        return self._mixed(x[..., read], y[..., read] + shift[:, None, read])
+        y = convolved(normalised(x, self.norm.eps), taps, shift)
+        return self._mixed(x[..., read], y[..., read])
 
     def chunk(self, x: Tensor, mixing: Tensor, shift: Tensor) -> Tensor:
         """x (H, k, m) -> (H, r, m): the last r steps of each chunk, mixing (H, r, k) of all, shift (H, r)."""
@@ -137,18 +138,19 @@ class SSMStack(Stack):
             h = block.chunk(h, mixing, shift)
         return blocks[-1].chunk(h, taps[-1].flip(1)[:, None], shifts[-1, :, -1:])[:, 0]
 
+    @_disable_dynamo  # complex numbers, and what is kept
     def filters(self, length: int) -> tuple[Tensor, Tensor]:
         """taps and shift, each (layers, H, length): recurrence(gain z + bias) = taps * z + shift.
 
         Gain and bias of a norm act on channels as the recurrence does, so they go with it. Kept while nobody learns.
         """
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if torch.is_grad_enabled():
             return self._filters(length)
         return kept(self, length, lambda: self._filters(length))
 
     def _filters(self, length: int) -> tuple[Tensor, Tensor]:
         blocks = self._blocks()
-        with torch.autocast(blocks[0].ssm.d.device.type, enabled=False):
+        with full_precision(blocks[0].ssm.d.device):
             gain, bias = (torch.stack([getattr(b.norm, of) for b in blocks])[..., None] for of in ("weight", "bias"))
             taps = taps_of([b.ssm for b in blocks], length)
             return taps * gain, taps.cumsum(-1) * bias

@@ -12,8 +12,11 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._compile import _disable_dynamo
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+
+from hiss.models.stack import full_precision
 
 BF16_ONE = 0x3F80
 """The bits of 1.0."""
@@ -21,6 +24,8 @@ BF16_ONE = 0x3F80
 
 def normalised(x: Tensor, eps: float) -> Tensor:
     """(x - mean) / sqrt(variance + eps) along the first axis of x (H, ...)."""
+    if torch.compiler.is_compiling():
+        return _composed_norm(x, eps)
     return cast(Tensor, _Normalised.apply(x, eps))  # type: ignore[no-untyped-call]
 
 
@@ -29,23 +34,34 @@ def normed_chunks(x: Tensor, eps: float, mixing: Tensor, shift: Tensor) -> tuple
 
     x (H, k, m), mixing (H, r, k), shift (H, r) -> twice (H, r, m)
     """
+    if torch.compiler.is_compiling():
+        return torch.baddbmm(shift[..., None], mixing, _composed_norm(x, eps)), x[:, -shift.shape[1] :]
     return cast(tuple[Tensor, Tensor], _NormedChunks.apply(x, eps, mixing, shift))  # type: ignore[no-untyped-call]
 
 
-def convolved(u: Tensor, taps: Tensor, n: int) -> Tensor:
-    """Causal convolution by FFT of length n >= 2 T - 1: u (H, B, T), taps (H, T) -> (H, B, T)."""
-    return cast(Tensor, _Convolved.apply(u, taps, n))  # type: ignore[no-untyped-call]
+@_disable_dynamo  # compilers make nothing of complex numbers
+def convolved(u: Tensor, taps: Tensor, shift: Tensor) -> Tensor:
+    """Causal convolution, by FFT, plus shift: u (H, B, T), taps and shift (H, T) -> (H, B, T)."""
+    return cast(Tensor, _Convolved.apply(u, taps, shift))  # type: ignore[no-untyped-call]
 
 
 def gated(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor, p: float) -> Tensor:
     """x + drop(GLU(weight drop(GELU(y)) + bias)): x, y (H, n), weight (2 H, H), bias (2 H,); p = 0 drops nothing."""
+    if torch.compiler.is_compiling():  # the compiler fuses what it sees
+        pre = weight @ F.dropout(F.gelu(y), p) + bias[:, None]
+        return x + F.dropout(F.glu(pre, 0), p)
     return cast(Tensor, _Gated.apply(x, y, weight, bias, p))  # type: ignore[no-untyped-call]
+
+
+def _composed_norm(x: Tensor, eps: float) -> Tensor:
+    off = x - x.mean(0, keepdim=True)
+    return off * torch.rsqrt(off.square().mean(0, keepdim=True) + eps)
 
 
 def _standardised(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """z and 1 / deviation (1, n) of x (H, n): two passes, as accurate as the running form and far faster."""
     ones = _mean_row(x)
-    with torch.autocast(x.device.type, enabled=False):
+    with full_precision(x.device):
         z = x - ones @ x
         scale = torch.rsqrt(ones @ (z * z) + eps)
     return z.mul_(scale), scale
@@ -54,7 +70,7 @@ def _standardised(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 def _through_standardised(grad: Tensor, z: Tensor, scale: Tensor) -> Tensor:
     """Gradient of x out of that of z, which is overwritten."""
     ones = _mean_row(z)
-    with torch.autocast(z.device.type, enabled=False):
+    with full_precision(z.device):
         product = ones @ (grad * z)
         grad.sub_(ones @ grad)
     return grad.addcmul_(z, product, value=-1).mul_(scale)
@@ -75,8 +91,9 @@ class _Normalised(Function):
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         z, scale = ctx.saved_tensors
-        own = grad.reshape(z.shape).clone()
-        return _through_standardised(own, z, scale).view(grad.shape), None
+        own = grad.reshape(z.shape)
+        d_x = _through_standardised(own if own.data_ptr() != grad.data_ptr() else own.clone(), z, scale)
+        return d_x.view(grad.shape), None
 
 
 class _NormedChunks(Function):
@@ -85,7 +102,7 @@ class _NormedChunks(Function):
         z, scale = _standardised(x.reshape(x.shape[0], -1), eps)
         ctx.save_for_backward(z, scale, mixing)
         ctx.shape = x.shape
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x.device):
             y = torch.bmm(mixing, z.view(x.shape)).add_(shift[..., None])
         return y, x[:, -shift.shape[1] :].contiguous()
 
@@ -102,21 +119,22 @@ class _NormedChunks(Function):
 
 class _Convolved(Function):
     @staticmethod
-    def forward(ctx: Any, u: Tensor, taps: Tensor, n: int) -> Tensor:
+    def forward(ctx: Any, u: Tensor, taps: Tensor, shift: Tensor) -> Tensor:
         steps = u.shape[-1]
+        n = fast_length(2 * steps - 1)
         u_f, taps_f = torch.fft.rfft(u, n), torch.fft.rfft(taps, n)[:, None]
         ctx.save_for_backward(u, taps_f)  # the spectrum of u is cheaper to make again than to keep
         ctx.n = n
-        return torch.fft.irfft(u_f.mul_(taps_f), n)[..., :steps]
+        return torch.fft.irfft(u_f.mul_(taps_f), n)[..., :steps] + shift[:, None]
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         u, taps_f = ctx.saved_tensors
         n, steps = ctx.n, u.shape[-1]
         grad_f, u_f = torch.fft.rfft(grad, n), torch.fft.rfft(u, n)
         d_taps = torch.fft.irfft(u_f.conj().mul(grad_f).sum(1), n)[:, :steps]
-        return torch.fft.irfft(grad_f * taps_f.conj(), n)[..., :steps], d_taps, None
+        return torch.fft.irfft(grad_f * taps_f.conj(), n)[..., :steps], d_taps, grad.sum(1)
 
 
 class _Gated(Function):
@@ -177,5 +195,12 @@ def _autocast_type(x: Tensor) -> torch.dtype | None:
 
 def _product(a: Tensor, b: Tensor, half: torch.dtype | None) -> Tensor:
     """a b, in the type of a."""
-    with torch.autocast(a.device.type, enabled=False):
-        return a @ b if half is None else (a.to(half) @ b.to(half)).to(a.dtype)
+    if half is None:
+        return a @ b
+    with full_precision(a.device):
+        return (a.to(half) @ b.to(half)).to(a.dtype)
+
+
+def fast_length(n: int) -> int:
+    """The smallest 2^a 3^b 5^c, b and c at most 1, that is at least n."""
+    return min(m << max(0, (-(-n // m) - 1).bit_length()) for m in (1, 3, 5, 15))

@@ -11,6 +11,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from hiss.models.stack import full_precision
+
 
 class LongConv(nn.Module):
     """What S4D and S4 share once their response is known. A subclass has the parameter d and says response()."""
@@ -48,18 +50,14 @@ def taps_of(kernels: Sequence[LongConv], length: int) -> Tensor:
 def toeplitz(taps: Tensor) -> Tensor:
     """(..., L) -> (..., L, L): y = matrix u is causal convolution from zero."""
     steps = taps.shape[-1]
-    with torch.autocast(taps.device.type, enabled=False):
+    with full_precision(taps.device):
         return (taps @ shift_basis(steps, taps.dtype, taps.device)).view(*taps.shape, steps)
 
 
 @lru_cache(maxsize=16)
 def shift_basis(steps: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(steps, steps * steps): row l is the matrix with ones where (row - column) = l."""
-    rows = torch.arange(steps, device=device)
-    lag = rows[:, None] - rows[None, :]
-    return (lag[None] == rows[:, None, None]).to(dtype).flatten(1)
-
-
-def fast_length(n: int) -> int:
-    """The smallest 2^a 3^b 5^c, b and c at most 1, that is at least n."""
-    return min(m << max(0, (-(-n // m) - 1).bit_length()) for m in (1, 3, 5, 15))
+    with torch.inference_mode(False):  # what is kept must serve training too
+        rows = torch.arange(steps, device=device)
+        lag = rows[:, None] - rows[None, :]
+        return (lag[None] == rows[:, None, None]).to(dtype).flatten(1)

@@ -24,7 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from hiss.models.blocks import SSMStack
-from hiss.models.kernel import LongConv, fast_length
+from hiss.models.fused import fast_length
+from hiss.models.kernel import LongConv
 from hiss.models.s4d import legs
 from hiss.models.stack import StackSpec
 

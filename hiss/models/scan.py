@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from hiss.models.stack import full_precision
+
 BLOCK = 1 << 17
 """States (steps x sequences x N x D) of a block, about."""
 FEWEST = 8
@@ -30,7 +32,7 @@ FEWEST = 8
 def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, read: slice = slice(None)) -> Tensor:
     """y (R, B, D) at the steps `read` of T. Gradients of all five arguments, once."""
     first, _, every = read.indices(len(u))
-    with torch.autocast(u.device.type, enabled=False):  # a sum over all steps keeps its digits
+    with full_precision(u.device):  # a sum over all steps keeps its digits
         given = (each.to(a.dtype) for each in (u, delta, a, b, c))
         y: Tensor = _Scan.apply(*given, first, every)  # type: ignore[no-untyped-call]
     return y

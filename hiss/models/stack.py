@@ -7,6 +7,7 @@ A family is a frozen spec (StackSpec) that builds a module (Stack): embed, block
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +92,12 @@ class Stack(nn.Module):
         h = x if self.embed is None else linear_rows(self.embed, x)
         h = self.ends(h)
         return h if self.decode is None else linear_rows(self.decode, h)
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """What runs in it is left alone by torch.autocast; costs next to nothing where there is none."""
+    kind = device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
 def linear_rows(layer: nn.Linear, x: Tensor) -> Tensor:

@@ -1,0 +1,222 @@
+"""What a training step costs: the product's S4D beside the reference's S4 composition and a flat LSTM, in one process.
+
+    python tools/bench_training.py --out training.json      # about 3 minutes; --quick leaves the large models away
+
+Batch 4 x 1200 x 60, period 10, 2 outputs; forward, mean square, backward. Rounds alternate between the models, so that
+other work on the computer meets all alike; the medians of the rounds are given. On one thread (the default) the clock
+is the CPU time of the process, else wall time. The yardstick counts only where its step stands to the LSTM's as that
+of the reference implementation did; memory is the peak of a fresh process after two steps with Adam, less that of the
+same process with one channel and 20 samples, which has loaded the same libraries. Also: evaluation without gradients, and the step with products in bfloat16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from bench_models import FlatLSTM, hierarchical
+from bench_steps import medians
+from reference_s4 import ReferenceHiSS
+from torch import nn
+
+from hiss.files import write_text
+
+BATCH, STEPS, COLUMNS, OUTPUTS = 4, 1200, 60, 2
+NOTHING = "nothing"
+SIZES = {
+    "small": ((32, 2), (32, 2), (32, 2)),
+    "large": ((256, 6), (128, 6), (128, 2)),
+    NOTHING: ((1, 1), (1, 1), (1, 1)),
+}
+"""low, high, flat LSTM."""
+REFERENCE = {"small": (1.75, 0.3), "large": (6.8, 1.2)}
+"""HiSS S4 | S4 step / flat LSTM step of the reference implementation, 24.9 / 14.2 and 450 / 66 ms, and how far the
+yardstick's may be from it."""
+HALF = "s4d, bfloat16"
+
+
+def models_of(size: str) -> dict[str, Callable[[], nn.Module]]:
+    """How each model is made."""
+    low, high, lstm = SIZES[size]
+    return {
+        "lstm": lambda: FlatLSTM(lstm, COLUMNS, OUTPUTS),
+        "yardstick": lambda: ReferenceHiSS(low, high, COLUMNS, OUTPUTS),
+        "s4d": lambda: hierarchical(low, high, 64).build(COLUMNS, OUTPUTS),
+        "s4d, N = 16": lambda: hierarchical(low, high, 16).build(COLUMNS, OUTPUTS),
+    }
+
+
+def bench_training(size: str, rounds: int) -> dict[str, Any]:
+    """Milliseconds of a training step and of an evaluation, megabytes, and what they are beside the yardstick's."""
+    torch.manual_seed(0)
+    models = {name: make() for name, make in models_of(size).items()}
+    x = torch.randn(BATCH, STEPS, COLUMNS)
+    steps = {name: stepping(model, x) for name, model in models.items()}
+    if bfloat16_products():
+        steps[HALF] = stepping(models["s4d"], x, half=True)
+    step_ms = alternating(steps, rounds)
+    for model in models.values():
+        model.eval()
+    eval_ms = alternating({name: evaluating(model, x) for name, model in models.items()}, rounds)
+    clock = "cpu" if torch.get_num_threads() == 1 else "wall"
+    memory_mb = {name: extra_mb(size, name) for name in ("lstm", "yardstick", "s4d")}
+    return {
+        "size": size,
+        "rounds": rounds,
+        "clock": clock,
+        "ms": step_ms,
+        "eval_ms": eval_ms,
+        "memory_mb": memory_mb,
+    } | {"beside": beside(size, *({k: ms[clock] for k, ms in each.items()} for each in (step_ms, eval_ms)), memory_mb)}
+
+
+def beside(size: str, step: dict[str, float], run: dict[str, float], memory: dict[str, float]) -> dict[str, Any]:
+    """What is asked of the yardstick, and what the product is beside it."""
+    stands, (wanted, off) = step["yardstick"] / step["lstm"], REFERENCE[size]
+    return {
+        "yardstick_to_lstm": round(stands, 2),
+        "yardstick_counts": abs(stands - wanted) <= off,
+        "faster": {name: round(step["yardstick"] / ms, 2) for name, ms in step.items() if name.startswith("s4d")},
+        "eval_faster": round(run["yardstick"] / run["s4d"], 2),
+        "memory_share": round(memory["s4d"] / memory["yardstick"], 2),
+    }
+
+
+def stepping(model: nn.Module, x: torch.Tensor, half: bool = False) -> Callable[[], None]:
+    """Forward, mean square, backward; half: products in bfloat16."""
+
+    def step() -> None:
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            y = model(x)
+        y.square().mean().backward()
+
+    return step
+
+
+def evaluating(model: nn.Module, x: torch.Tensor) -> Callable[[], None]:
+    """Forward without gradients."""
+
+    def evaluate() -> None:
+        with torch.no_grad():
+            model(x)
+
+    return evaluate
+
+
+def alternating(work: dict[str, Callable[[], None]], rounds: int) -> dict[str, dict[str, float]]:
+    """Medians of milliseconds on both clocks; what first calls allocate and keep is not counted."""
+    for each in work.values():
+        each()
+    taken: dict[str, list[dict[str, float]]] = {name: [] for name in work}
+    for _ in range(rounds):
+        for name, each in work.items():
+            cpu, wall = time.process_time(), time.perf_counter()
+            each()
+            now = time.process_time(), time.perf_counter()
+            taken[name].append({"cpu": (now[0] - cpu) * 1e3, "wall": (now[1] - wall) * 1e3})
+    return {name: medians(times) for name, times in taken.items()}
+
+
+def bfloat16_products() -> bool:
+    """Whether the CPU multiplies bfloat16 (Linux says so)."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return any(name in flags for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+
+def extra_mb(size: str, name: str) -> float:
+    """What two training steps of a model add to the peak memory of a fresh process."""
+    return round(peak_mb(size, name) - peak_mb(NOTHING, name), 1)
+
+
+def peak_mb(size: str, name: str) -> float:
+    """VmHWM of a process of its own."""
+    command = [sys.executable, __file__, "--threads", str(torch.get_num_threads()), "--peak", size, name]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(found.stdout)
+
+
+def print_peak(size: str, name: str) -> None:
+    """Two steps with Adam, then the peak of this process."""
+    torch.manual_seed(0)
+    x = torch.randn(BATCH, 20 if size == NOTHING else STEPS, COLUMNS)
+    model = models_of(size)[name]()
+    optimiser, step = torch.optim.Adam(model.parameters()), stepping(model, x)
+    for _ in range(2):
+        step()
+        optimiser.step()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    print(next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")))
+
+
+# ---- what is printed -------------------------------------------------------------------------------------------------
+
+
+def training_rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Rows of the table: what, measured, beside it."""
+    low, high, lstm = (f"{d}x{n}" for d, n in SIZES[found["size"]])
+    clock, asked, title = found["clock"], found["beside"], rf"{low} \| {high}"
+    step, run = ({name: ms[clock] for name, ms in found[key].items()} for key in ("ms", "eval_ms"))
+    wanted, off = REFERENCE[found["size"]]
+    counts = "it counts" if asked["yardstick_counts"] else "IT DOES NOT COUNT in this run"
+    rows = [
+        (
+            rf"yardstick, plain S4 \| S4 {title}, training step",
+            f"{clock} {step['yardstick']:.1f} ms = {asked['yardstick_to_lstm']:.2f} x flat LSTM {lstm} ({step['lstm']:.1f} ms)",
+            f"the reference's: {wanted} x, +- {off}: {counts}",
+        )
+    ]
+    for name, ratio in asked["faster"].items():
+        rows.append(
+            (f"{name}, {title}, training step", f"{clock} {step[name]:.1f} ms", f"yardstick / this = {ratio:.2f}")
+        )
+    rows.append(
+        (f"s4d, {title}, evaluation", f"{clock} {run['s4d']:.1f} ms", f"yardstick / this = {asked['eval_faster']:.2f}")
+    )
+    memory = found["memory_mb"]
+    rows.append(
+        (
+            f"s4d, {title}, peak memory of training",
+            f"+{memory['s4d']:.0f} MB",
+            f"yardstick +{memory['yardstick']:.0f} MB: a share of {asked['memory_share']:.2f}",
+        )
+    )
+    return rows
+
+
+def main() -> None:
+    """Both sizes."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, help="write the figures there as JSON")
+    parser.add_argument("--quick", action="store_true", help="without the large models")
+    parser.add_argument("--threads", type=int, default=1, help="of torch (default 1)")
+    parser.add_argument("--peak", nargs=2, metavar=("SIZE", "MODEL"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if args.peak:
+        print_peak(*args.peak)
+        return
+    found = {"small": bench_training("small", 41)}
+    if not args.quick:
+        found["large"] = bench_training("large", 11)
+    if args.out:
+        write_text(args.out, json.dumps(found, indent=2) + "\n")
+    rows = [row for part in found.values() for row in training_rows(part)]
+    print("\n".join(["| what | measured | beside it |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]))
+
+
+if __name__ == "__main__":
+    main()
