@@ -1,6 +1,6 @@
 """make bench: what hiss costs on this computer, measured in one go. Markdown on stdout, JSON where --out says.
 
-    python tools/bench.py --out bench.json            # about 2 minutes; --quick leaves the large models away
+    python tools/bench.py --out bench.json            # about 6 minutes; --quick leaves the large models away
 
 The program is 32x2|32x2, N = 16, period 10, 3 channels with deltas, 2 outputs (tools/bench_models.py).
 Rounds of what is compared alternate in one process, so that other work on the computer meets all alike; the medians of
@@ -23,9 +23,11 @@ import torch
 from bench_c import bench_c
 from bench_cores import bench_cores
 from bench_engines import bench_engines, engines_table
-from bench_models import FlatLSTM, hierarchical, small_integer_program, small_program
-from bench_steps import bench_steps, medians
-from torch import nn
+from bench_group import bench_group, group_rows
+from bench_linear import bench_linear, linear_rows
+from bench_models import small_integer_program, small_program
+from bench_steps import bench_steps
+from bench_training import BATCH, COLUMNS, STEPS, bench_training, training_rows
 
 import hiss
 from hiss.errors import HissError
@@ -34,10 +36,6 @@ from hiss.firmware_export.selftest import usual_samples
 from hiss.program import Program
 from hiss.program.cost import cost
 from hiss.program.passes import spread
-
-BATCH, STEPS, COLUMNS, OUTPUTS = 4, 1200, 60, 2
-REFERENCE = {"small": 1.75, "large": 6.8}
-"""HiSS S4/S4 step / flat LSTM step of the reference implementation: 24.9 / 14.2 ms, 450 / 66 ms (2 threads)."""
 
 CORES = {"m0": "Cortex-M0 (soft float)", "m4f": "Cortex-M4F", "m33": "Cortex-M33"}
 
@@ -63,10 +61,14 @@ def main() -> None:
     say("integers: every core with its gcc")
     found["integer"] = bench_integers(program)
     say("training step, small")
-    found["training"] = {"small": bench_training("small", rounds=15)}
+    found["training"] = {"small": bench_training("small", rounds=41)}
     if not args.quick:
         say("training step, large")
-        found["training"]["large"] = bench_training("large", rounds=9)
+        found["training"]["large"] = bench_training("large", rounds=11)
+        say("training step against length and batch")
+        found["linear"] = bench_linear(rounds=5)
+        say("training in two processes")
+        found["group"] = bench_group()
     found["macs"] = {"passes": cost(program).macs, "no_passes": cost(plain).macs, "worst": cost(program).worst_macs}
     found["machine"]["load_after"] = load()
     found["seconds"] = round(time.monotonic() - began, 1)
@@ -135,52 +137,6 @@ def bench_stepper(programs: dict[str, Program]) -> dict[str, Any]:
     return bench_steps(steppers, usual_samples(next(iter(programs.values())), 1000))
 
 
-# ---- the training step -----------------------------------------------------------------------------------------------
-
-
-def bench_training(size: str, rounds: int) -> dict[str, Any]:
-    """Milliseconds of forward and backward, batch 4 x 1200 x 60, period 10, and their ratio to the flat LSTM.
-
-    The ratio is of CPU time on one thread: other work on the computer leaves it alone. On several threads it is of
-    wall time, and a busy core slows down most what meets most often, the LSTM.
-    """
-    torch.manual_seed(0)
-    low, high, lstm = ((32, 2), (32, 2), (32, 2)) if size == "small" else ((256, 6), (128, 6), (128, 2))
-    models: dict[str, nn.Module] = {"lstm": FlatLSTM(lstm, COLUMNS, OUTPUTS)}
-    for d_state in (16, 64):
-        models[f"n{d_state}"] = hierarchical(low, high, d_state).build(COLUMNS, OUTPUTS)
-    x = torch.randn(BATCH, STEPS, COLUMNS)
-    for model in models.values():  # allocations and caches of the first calls are not counted
-        training_step_ms(model, x)
-    taken: dict[str, list[dict[str, float]]] = {name: [] for name in models}
-    for _ in range(rounds):
-        for name, model in models.items():
-            taken[name].append(training_step_ms(model, x))
-    ms = {name: medians(times) for name, times in taken.items()}
-    clock = "cpu" if torch.get_num_threads() == 1 else "wall"
-    return {
-        "models": {"lstm": f"flat LSTM {sized(lstm)}", "hiss": f"{sized(low)}|{sized(high)}"},
-        "rounds": rounds,
-        "ms": ms,
-        "clock": clock,
-        "ratio": {name: round(each[clock] / ms["lstm"][clock], 2) for name, each in ms.items() if name != "lstm"},
-        "reference_ratio": REFERENCE[size],
-    }
-
-
-def training_step_ms(model: nn.Module, x: torch.Tensor) -> dict[str, float]:
-    """Forward, mean square, backward, on both clocks."""
-    model.zero_grad()
-    cpu, wall = time.process_time(), time.perf_counter()
-    model(x).square().mean().backward()
-    return {"cpu": (time.process_time() - cpu) * 1e3, "wall": (time.perf_counter() - wall) * 1e3}
-
-
-def sized(size: tuple[int, int]) -> str:
-    """32x2."""
-    return f"{size[0]}x{size[1]}"
-
-
 # ---- the table -------------------------------------------------------------------------------------------------------
 
 
@@ -191,6 +147,7 @@ def table(found: dict[str, Any]) -> str:
     macs = found["macs"]
     rows += [("MAC per sample", f"{macs['passes']:,.0f}", f"{macs['no_passes']:,.0f} without the passes")]
     rows += [row for part in found["training"].values() for row in training_rows(part)]
+    rows += (linear_rows(found["linear"]) + group_rows(found["group"])) if "linear" in found else []
     lines = ["| what | measured | beside it |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
     return "\n".join([*lines, "", engines_table(found["engines"]), "", footnote(found["machine"])])
 
@@ -233,18 +190,6 @@ def integer_rows(found: dict[str, dict[str, Any]]) -> list[tuple[str, str, str]]
         flash = f"flash {f['code'] + f['tables']:,} bytes ({f['code']:,} code, {f['tables']:,} tables)"
         rows.append((f"C by gcc -O2: {name}", steps, f"{flash}, RAM {f['ram']:,}, stack {f['stack']:,}"))
     return rows
-
-
-def training_rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Ratios to the LSTM beside the reference's."""
-    clock, ms = found["clock"], found["ms"]
-    size = found["models"]["hiss"].replace("|", r"\|")
-    lstm = f"{found['models']['lstm']} ({ms['lstm'][clock]:.1f} ms)"
-    beside = f"reference: its HiSS S4/S4 step / its LSTM step = {found['reference_ratio']:g}"
-    return [
-        (f"training step {size}, N = {name[1:]}", f"{clock} {ms[name][clock]:.1f} ms = {ratio:.2f} x {lstm}", beside)
-        for name, ratio in found["ratio"].items()
-    ]
 
 
 def footnote(found: dict[str, Any]) -> str:

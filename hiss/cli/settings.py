@@ -50,6 +50,8 @@ OPTION_KEYS = {
     "least_base": float,
     "least_inertial": float,
     "min_gain": float,
+    "bf16": bool,
+    "compile": bool,
 }
 """Keys that go to TrainOptions, with their types; those not given keep its defaults."""
 NOT_SAID = ("rate", "period", "out", "steps", "patience", "lags", "denoise", "window_samples")

@@ -5,20 +5,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hiss.changes import KINDS, change_names
+from hiss.changes import KINDS
 from hiss.cli.from_pretrained import load_pretrained, spec_on, taken_over
 from hiss.cli.handling import POLICY
-from hiss.cli.levels import LEVELS, with_sets
+from hiss.cli.levels import with_sets
 from hiss.cli.preset import preset_of
 from hiss.cli.reading import show_reading
 from hiss.cli.settings import Settings, option_value, read_toml, settings_from, share_of, weight_choice
+from hiss.cli.settling import channels_of, series_of, settled
 from hiss.cli.stream import Positive, errors_reported, usage
 from hiss.errors import HissError, TrainingError
 from hiss.files import check_folder
@@ -65,6 +65,8 @@ QUANTIZE_AWARE = {"steps": 300, "lr": 5e-4, "ssm_lr": 2e-4, "weight_decay": 0.0,
 @click.option("--base/--no-base", default=None, help="With or without the exactly fitted linear part. [with]")
 @click.option("--seed", type=click.IntRange(min=0), help="Same seed, same checkpoint. [0]")
 @click.option("--device", help="cpu, cuda, cuda:1, auto. [auto]")
+@click.option("--bf16", is_flag=True, default=None, help="Matrix products in bfloat16, where the machine has it.")
+@click.option("--compile", is_flag=True, default=None, help="With torch.compile, where there is a compiler.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Another key, as lr=1e-3 or low.dropout=0.")
 @click.option("--from", "start", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Fine-tune a run.")
 @click.option("--from-pretrained", "pretrained", metavar="RUN", help="Start with the net of a run of hiss pretrain.")
@@ -147,7 +149,9 @@ def _train(settings: Settings, start: Path | None, resume: Path | None, as_json:
     from hiss.recording import read_recordings, split
     from hiss.training import Run, fit
     from hiss.training.group import rank_of_environment
+    from hiss.training.memory import keep_freed_memory
 
+    keep_freed_memory()
     source = Run.load(start) if start else None
     if settings.of_series:
         settings, recordings = series_of(settings)
@@ -157,7 +161,7 @@ def _train(settings: Settings, start: Path | None, resume: Path | None, as_json:
     pretrained = load_pretrained(settings.pretrained) if settings.pretrained and source is None else None
     if pretrained:
         settings = taken_over(settings, pretrained)
-    settings = _settled(settings, train, source)
+    settings = settled(settings, train, source)
     out = Path(settings.out or "run")
     first = rank_of_environment() == 0  # of several processes one speaks and writes
     if first:
@@ -166,7 +170,7 @@ def _train(settings: Settings, start: Path | None, resume: Path | None, as_json:
     about: dict[str, Any] = {"settings": _all_keys(settings), "files": _fingerprints(settings.files)}
     if start:
         about["from"] = str(start.resolve())
-    spec = source.spec if source else usage(settings.spec, settings.period or 1, _channels(settings, train))
+    spec = source.spec if source else usage(settings.spec, settings.period or 1, channels_of(settings, train))
     spec = spec_on(settings, pretrained) if pretrained else spec
     for text in limits(spec):
         click.echo(f"note: {text}", err=True)
@@ -309,86 +313,6 @@ def sha256_of(path: Path) -> str:
 
 def _fingerprints(files: tuple[str, ...]) -> list[dict[str, str]]:
     return [{"path": str(Path(f).resolve()), "sha256": sha256_of(Path(f))} for f in files]
-
-
-def _settled(settings: Settings, train: list[Recording], source: Run | None) -> Settings:
-    """With what follows from the data, or from the run that is fine-tuned."""
-    if source is not None:
-        targets = settings.target or tuple(t.name for t in source.targets)
-        settings = dataclasses.replace(settings, target=targets, rate=source.rate_hz, period=source.period)
-        gap = str(source.provenance.get("gap", settings.gap))
-        settings = dataclasses.replace(settings, tare=str(source.scaling.tare), gap=gap)
-    rate = settings.rate or next((r.rate_hz for r in train if r.rate_hz), None)
-    if rate is None:
-        raise click.UsageError("the recordings have irregular stamps; give the rate to train at, such as --rate 50")
-    settings = dataclasses.replace(settings, lags=_lags(settings, train), period=settings.period or _period(settings))
-    tared = any(r.tared for r in train) or settings.tare not in ("auto", "0")
-    settings = dataclasses.replace(settings, **_following(settings, tared))
-    name = settings.target[0] if len(settings.target) == 1 else "run"
-    if settings.of_series:
-        name = re.split(r"[+-]\d+$", settings.target[0])[0]
-    out = settings.out or str(Path("runs") / "".join(c if c.isalnum() or c in "-_." else "_" for c in name))
-    period = settings.period or max(1, round(rate / 10))
-    if settings.change:
-        targets = change_names(settings.change, settings.target, period / rate)
-        settings = dataclasses.replace(settings, target=targets, change="")
-    return dataclasses.replace(settings, rate=rate, period=period, out=out)
-
-
-def _following(settings: Settings, tared: bool) -> dict[str, Any]:
-    """Skins, which are tared, are close to linear; what moves is not, and Mamba's steps follow it (docs/recipe.md)."""
-    high = settings.high or LEVELS["low" if tared else "high"]
-    if settings.pretrained:  # whose net it is
-        high = settings.high
-    return {"high": high, "options": {"batch": 4, **settings.options} if tared else settings.options}
-
-
-def _period(settings: Settings) -> int | None:
-    """Of a series an estimate is made at every sample."""
-    return 1 if settings.of_series else None
-
-
-def _channels(settings: Settings, train: list[Recording]) -> list[str]:
-    """The channels that the model will read, where an AR-Net is told of single ones."""
-    from hiss.recording import choose_inputs, choose_targets
-
-    if not settings.range and settings.denoise is None:
-        return []
-    at_rate = train[0].resampled(settings.rate) if settings.rate else train[0]
-    return [c.name for c in choose_inputs(choose_targets(at_rate, settings.target), settings.inputs).channels]
-
-
-def _lags(settings: Settings, train: list[Recording]) -> int | None:
-    """Of an AR-Net: 400, as many as 600 columns hold, and at most a quarter of the samples."""
-    if settings.model != "arnet" or settings.lags:
-        return settings.lags
-    channels = max(1, len(train[0].channels) - (0 if settings.of_series else len(settings.target)))
-    return max(1, min(400, 600 // channels, max(map(len, train)) // 4))
-
-
-def series_of(settings: Settings) -> tuple[Settings, list[Recording]]:
-    """(settings whose targets are TARGET+1 .. TARGET+N, or TARGET-K, the recordings on one grid, what is missing held
-    and not valid). Raises RecordingError."""
-    from hiss.recording import read_recordings
-    from hiss.recording_dates import on_grid, usual_rate
-
-    recordings = read_recordings(*settings.files, rate_hz=settings.rate, fill=True)
-    rate = settings.rate or next((r.rate_hz for r in recordings if r.rate_hz), None) or usual_rate(recordings[0].t)
-    if rate is None:
-        raise click.UsageError("the series has irregular stamps; give its rate, such as --rate 1")
-    recordings = [on_grid(r, rate) for r in recordings]
-    missing = sum(int((~r.valid).sum()) for r in recordings)
-    if missing:
-        click.echo(f"{missing} samples are missing or not valid: held, and not learned from", err=True)
-    names = [c.name for c in (*recordings[0].targets, *recordings[0].channels)]
-    targets = settings.target or (tuple(names) if len(names) == 1 else ())
-    if not targets:
-        raise click.UsageError(f"which column? Give --target; there are: {', '.join(names)}")
-    if settings.denoise is not None:
-        targets = tuple(f"{t}-{settings.denoise}" if t in names else t for t in targets)
-    elif not any("+" in t for t in targets):
-        targets = tuple(f"{t}+{k}" for t in targets for k in range(1, settings.forecast + 1))
-    return dataclasses.replace(settings, target=targets, rate=rate), recordings
 
 
 def _all_keys(settings: Settings) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 
 from hiss.models.stack import full_precision
 
@@ -54,6 +55,7 @@ def toeplitz(taps: Tensor) -> Tensor:
         return (taps @ shift_basis(steps, taps.dtype, taps.device)).view(*taps.shape, steps)
 
 
+@_disable_dynamo
 @lru_cache(maxsize=16)
 def shift_basis(steps: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(steps, steps * steps): row l is the matrix with ones where (row - column) = l."""

@@ -37,6 +37,7 @@ from hiss.training.options import TrainOptions
 from hiss.training.pretraining import adopt
 from hiss.training.run import Run, build
 from hiss.training.sessions import prepared, rate_of, sessions_of, steps
+from hiss.training.speed import faster
 
 Say = Callable[[str], None]
 Watch = Callable[[int, float, Callable[[], Run]], None]
@@ -177,7 +178,7 @@ def _fitted(
     else:
         learner = _learner(run, data, base, options, device, kept, pretrained)
 
-    learner.group = group
+    learner.group, learner.call = group, faster(learner.network, options, device, say)
     group.begin(seed, learner.network.parameters())
 
     def save() -> None:

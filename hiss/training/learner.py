@@ -22,6 +22,7 @@ from hiss.errors import TrainingError
 from hiss.training.grids import settled
 from hiss.training.group import Group
 from hiss.training.options import TrainOptions
+from hiss.training.speed import Call
 
 Tensors = dict[str, Any]
 SLOW = ("log_dt", "log_a_real", "a_imag", "log_a")
@@ -54,8 +55,16 @@ class Learner:
         self.decorrelate = None if frame.decorrelate is None else frame.decorrelate.to(device)
         self.scale = frame.scale.to(device)
         self.optimiser = torch.optim.AdamW(_groups(network, options))
+        self.call: Call | None = None  # instead of the network, in updates
         self.peaks = [float(group["lr"]) for group in self.optimiser.param_groups]
         self.step = 0
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Learner:
+        """A copy calls its own network."""
+        made = copy.copy(self)
+        memo[id(self)] = made
+        vars(made).update({k: None if k == "call" else copy.deepcopy(v, memo) for k, v in vars(self).items()})
+        return made
 
     def update(self, batch: Batch) -> float:
         """One step on a batch; gives its loss, in units of `scale`. Raises TrainingError when it is not finite."""
@@ -77,7 +86,7 @@ class Learner:
         seen = batch.shown
         shown = x if seen is batch.x else torch.from_numpy(seen).to(self.device)
         wanted = self._wanted(x, y, shown)
-        error = (self.network(self._columns(shown)) - wanted)[valid]
+        error = ((self.call or self.network)(self._columns(shown)) - wanted)[valid]
         return error.abs().sum() if self.options.loss == "l1" else (error**2).sum()
 
     @torch.no_grad()

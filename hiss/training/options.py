@@ -41,6 +41,8 @@ class TrainOptions:
     least_base: float = 0.98  # share of the validation variance that a base of lags must explain to be kept
     least_inertial: float = 0.5  # the same of a base that reads the columns of hiss.inertial
     min_gain: float = 0.01  # share by which the correction must lower the validation error to be kept
+    bf16: bool = False  # matrix products of updates in bfloat16, where the device has it; validation never
+    compile: bool = False  # updates with torch.compile, where there is a compiler
 
     def __post_init__(self) -> None:
         for name in ("steps", "epoch_steps", "batch", "window_samples", "patience", "folds"):

@@ -29,10 +29,11 @@ from hiss.training.data import VALIDATION_WINDOWS, WINDOW_SAMPLES
 from hiss.training.filtering import behind, filtered, front_of
 from hiss.training.group import Group
 from hiss.training.learner import Frame, Learner
-from hiss.training.loop import run_loop
+from hiss.training.loop import Progress, run_loop
 from hiss.training.options import TrainOptions
 from hiss.training.run import Run, build
 from hiss.training.sessions import prepared, rate_of, sessions_of
+from hiss.training.speed import faster
 
 TASKS = ("next", "masked")
 HIDDEN = 0.25  # share of the samples that are masked
@@ -143,6 +144,7 @@ def pretrain(
         torch.manual_seed(seed)
         network = build(spec, run.scaling)
         learner = Learner(network, Frame(None, None, torch.ones(len(run.targets))), options, torch.device(device))
+        learner.call = faster(learner.network, options, learner.device, Progress(progress).say)
         learner.group = Group()
 
         def finished(module: nn.Module) -> Run:
