@@ -8,7 +8,7 @@ other processes took least. On one thread (the default) the clock is the CPU tim
 
 The yardstick counts only where its step stands to the LSTM's as that of the reference implementation did. Memory is the
 peak of a fresh process after two steps with Adam, less that of the same process with one channel and 20 samples, which
-has loaded the same libraries. Also: evaluation without gradients, and the step with products in bfloat16.
+has loaded the same libraries. Also: evaluation without gradients, and the step with products in bfloat16 or compiled.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from reference_s4 import ReferenceHiSS
 from torch import nn
 
 from hiss.files import write_text
+from hiss.training.speed import has_bf16, no_compiler
 
 BATCH, STEPS, COLUMNS, OUTPUTS = 4, 1200, 60, 2
 NOTHING = "nothing"
@@ -42,7 +43,7 @@ SIZES = {
 REFERENCE = {"small": (1.75, 0.3), "large": (6.8, 1.2)}
 """HiSS S4 | S4 step / flat LSTM step of the reference implementation, 24.9 / 14.2 and 450 / 66 ms, and how far the
 yardstick's may be from it."""
-HALF = "s4d, bfloat16"
+HALF, COMPILED = "s4d, bfloat16", "s4d, torch.compile"
 
 
 def models_of(size: str) -> dict[str, Callable[[], nn.Module]]:
@@ -62,8 +63,10 @@ def bench_training(size: str, rounds: int) -> dict[str, Any]:
     models = {name: make() for name, make in models_of(size).items()}
     x = torch.randn(BATCH, STEPS, COLUMNS)
     steps = {name: stepping(model, x) for name, model in models.items()}
-    if bfloat16_products():
+    if has_bf16(x.device):
         steps[HALF] = stepping(models["s4d"], x, half=True)
+    if size == "small" and not no_compiler():
+        steps[COMPILED] = stepping(torch.compile(models["s4d"]), x)
     step_ms = alternating(steps, rounds)
     for model in models.values():
         model.eval()
@@ -140,15 +143,6 @@ def others_s() -> float:
         return 0.0
     idle = fields[3] + fields[4]  # and waiting for disks
     return (sum(fields[:8]) - idle) / os.sysconf("SC_CLK_TCK") - time.process_time()
-
-
-def bfloat16_products() -> bool:
-    """Whether the CPU multiplies bfloat16 (Linux says so)."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return any(name in flags for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 # ---- memory ----------------------------------------------------------------------------------------------------------

@@ -142,7 +142,7 @@ class _Gated(Function):
     def forward(ctx: Any, x: Tensor, y: Tensor, weight: Tensor, bias: Tensor, p: float) -> Tensor:
         rows, keep = len(y), 1 - p
         a = F.gelu(y)
-        first, second = (_mask(a, p), _mask(a, p)) if p else (None, None)
+        first, second = _masks(a, p) if p else (None, None)
         if first is not None:
             a.mul_(first)
         half = _autocast_type(a)
@@ -177,14 +177,15 @@ class _Gated(Function):
         return grad, d_y, d_weight, d_pre.sum(1).mul_(1 / keep), None
 
 
-def _mask(like: Tensor, p: float) -> Tensor:
-    """Zeros with probability p (to 2^-16), else ones, bfloat16: what `like` is multiplied by."""
+def _masks(like: Tensor, p: float) -> tuple[Tensor, ...]:
+    """Two of zeros with probability p (to 2^-16), else ones, bfloat16: what arrays of this shape are multiplied by."""
     if like.device.type != "cpu":
-        return torch.empty_like(like, dtype=torch.bfloat16).bernoulli_(1 - p)
-    words = torch.empty(-(-like.numel() // 4), dtype=torch.int64).random_(-(2**63), None)  # 64 bits for four elements
+        return torch.empty((2, *like.shape), dtype=torch.bfloat16, device=like.device).bernoulli_(1 - p).unbind()
+    count = 2 * like.numel()
+    words = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)  # 64 bits for four elements
     limit = round(p * 2**16) - 2**15
     ones = words.view(torch.int16).clamp_(limit - 1, limit).sub_(limit - 1).mul_(BF16_ONE)
-    return ones.view(torch.bfloat16)[: like.numel()].view(like.shape)
+    return ones.view(torch.bfloat16)[:count].view(2, *like.shape).unbind()
 
 
 def _autocast_type(x: Tensor) -> torch.dtype | None:

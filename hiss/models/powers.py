@@ -27,13 +27,14 @@ from torch.autograd.function import once_differentiable
 class Discrete:
     """A discretization of h' = a h + u with step dt, and its slopes.
 
-    a_bar, b_bar: h <- a_bar h + b_bar u;  *_of_step: by dt a, with a and dt elsewhere held;  b_of_a, b_of_dt: by those.
+    a_bar, b_bar: h <- a_bar h + b_bar u;  b_of_step: by dt a, with a and dt elsewhere held;  b_of_a, b_of_dt: by those;
+    log_a_of_step: of log(a_bar) by dt a, None = 1.
     """
 
     a_bar: Tensor
     b_bar: Tensor
-    a_of_step: Tensor
     b_of_step: Tensor
+    log_a_of_step: Tensor | None = None
     b_of_a: Tensor | None = None
     b_of_dt: Tensor | None = None
 
@@ -42,13 +43,14 @@ def zoh(a: Tensor, dt: Tensor) -> Discrete:
     """a_bar = exp(dt a), b_bar = (a_bar - 1) / a."""
     a_bar = torch.polar(torch.exp(dt * a.real), dt * a.imag)  # a complex exp takes four times as long
     b_bar = (a_bar - 1) / a
-    return Discrete(a_bar, b_bar, a_bar, a_bar / a, b_of_a=-b_bar / a)
+    return Discrete(a_bar, b_bar, a_bar / a, b_of_a=-b_bar / a)
 
 
 def bilinear(a: Tensor, dt: Tensor) -> Discrete:
     """a_bar = (1 + dt a / 2) / (1 - dt a / 2), b_bar = dt / (1 - dt a / 2)."""
     inverse = 1 / (1 - dt * a / 2)
-    return Discrete((1 + dt * a / 2) * inverse, dt * inverse, inverse**2, dt * inverse**2 / 2, b_of_dt=inverse)
+    slope = inverse / (1 + dt * a / 2)  # a_bar' = inverse^2
+    return Discrete((1 + dt * a / 2) * inverse, dt * inverse, dt * inverse**2 / 2, slope, b_of_dt=inverse)
 
 
 RULES = {"zoh": zoh, "bilinear": bilinear}
@@ -83,7 +85,10 @@ class _ModalTaps(Function):
         sums, weighed = _power_sums(fine, coarse, grad)
         # all that follows holds conjugates; they are taken back where parameters are real, at the end
         by_b = twice * sums
-        by_step = made.a_of_step / made.a_bar * read * weighed + made.b_of_step * by_b
+        by_log = read * weighed
+        by_step = torch.addcmul(
+            by_log if made.log_a_of_step is None else made.log_a_of_step * by_log, made.b_of_step, by_b
+        )
         by_a, by_dt = dt * by_step, a * by_step
         if made.b_of_a is not None:
             by_a = by_a + made.b_of_a * by_b
