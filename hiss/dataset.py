@@ -19,7 +19,10 @@ from hiss.filters import Lowpass
 from hiss.inertial import Inertial, find_inertial
 from hiss.recording import Recording, check_channels, choose_targets
 from hiss.scaling_rules import RULES, SMALLEST_STD
+from hiss.spool import kept, spooling
 
+MOST_VALUES = 2**21
+"""Of recordings that lie on disk, statistics are made of so many values: every second, third ... sample."""
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -144,13 +147,14 @@ def fit_scaling(
     """
     chosen = RULES[rule]
     lo, hi = _ranges(recordings, chosen.limit)
-    seen = [np.clip(r.x.astype(np.float64), lo, hi) for r in recordings]
-    y = np.concatenate([r.y[r.valid] for r in recordings]).astype(np.float64)
+    every = max(1, -(-sum(r.x.size for r in recordings) // MOST_VALUES)) if spooling() else 1
+    rows = [_rows(r, lo, hi, every) for r in recordings]
+    y = np.concatenate([r.y[r.valid][::every] for r in recordings]).astype(np.float64)
     if not len(y):
         raise TrainingError("no sample of the training recordings is valid: there is nothing to learn from")
     first = recordings[0]
-    mean, std = chosen.channels(np.concatenate(seen), [c.name for c in first.channels])
-    delta_mean, delta_std = chosen.columns(np.concatenate([np.diff(x, axis=0, prepend=x[:1]) for x in seen]))
+    mean, std = chosen.channels(np.concatenate([x for x, _ in rows]), [c.name for c in first.channels])
+    delta_mean, delta_std = chosen.columns(np.concatenate([delta for _, delta in rows]))
     y_mean, y_std = chosen.targets(y)
     wanted = inertial and first.rate_hz and not first.tared  # a tare would take gravity away, in one attitude only
     return Scaling(
@@ -164,8 +168,21 @@ def fit_scaling(
         delta_std=delta_std,
         y_mean=y_mean,
         y_std=y_std,
-        inertial=find_inertial(first.channels, seen, first.rate_hz or 1.0) if wanted else None,
+        inertial=find_inertial(first.channels, _first(recordings, lo, hi), first.rate_hz or 1.0) if wanted else None,
     )
+
+
+def _rows(r: Recording, lo: F64, hi: F64, every: int) -> tuple[F64, F64]:
+    """Every so many-th sample within the range, and its difference to the sample before it."""
+    x = np.clip(r.x.astype(np.float64), lo, hi)
+    delta = np.diff(x, axis=0, prepend=x[:1])
+    return (x, delta) if every == 1 else (x[::every].copy(), delta[::every].copy())
+
+
+def _first(recordings: Seq[Recording], lo: F64, hi: F64) -> list[F64]:
+    """All samples of as many recordings as statistics are made of."""
+    enough = np.cumsum([r.x.size for r in recordings]) > MOST_VALUES if spooling() else np.zeros(len(recordings), bool)
+    return [np.clip(r.x.astype(np.float64), lo, hi) for r in recordings[: len(recordings) - enough.sum() + 1]]
 
 
 def _ranges(recordings: Seq[Recording], limit: float | None) -> tuple[F64, F64]:
@@ -239,7 +256,7 @@ class Sequence:
 
 def sequences(recordings: Iterable[Recording], scaling: Scaling) -> list[Sequence]:
     """Tared, regular recordings as sequences."""
-    return [Sequence(scaling.inputs(r.x), scaling.targets(r.y), r.valid) for r in recordings]
+    return [Sequence(kept(scaling.inputs(r.x)), kept(scaling.targets(r.y)), r.valid) for r in recordings]
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from hiss.errors import RecordingError
 from hiss.resample import F32, F64, SNAP, check_gaps, grid_stamps, resample_linear
+from hiss.spool import kept
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class Recording:
         set_ = object.__setattr__  # the way into a frozen dataclass
         set_(self, "t", np.asarray(self.t, np.float64))
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf and is reported below
-            set_(self, "x", np.asarray(self.x, np.float32))
-            set_(self, "y", np.asarray(self.y, np.float32))
+            set_(self, "x", kept(np.asarray(self.x, np.float32)))
+            set_(self, "y", kept(np.asarray(self.y, np.float32)))
         n = len(self.t) if self.t.ndim else 0
         if not self.targets and self.y.size == 0:
             set_(self, "y", np.zeros((n, 0), np.float32))

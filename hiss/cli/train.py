@@ -23,6 +23,7 @@ from hiss.cli.stream import Positive, errors_reported, usage
 from hiss.errors import HissError, TrainingError
 from hiss.files import check_folder
 from hiss.gaps import Gaps
+from hiss.spool import spooled_in
 
 if TYPE_CHECKING:
     from hiss.recording import Recording
@@ -32,6 +33,9 @@ FINE_TUNING = {"steps": 300, "lr": 5e-4, "ssm_lr": 2e-4}
 """What --from changes of the defaults: shorter, and in smaller steps."""
 QUANTIZE_AWARE = {"steps": 300, "lr": 5e-4, "ssm_lr": 2e-4, "weight_decay": 0.0, "warmup_steps": 20, "ema": 0.95}
 """What --quantize-aware changes: the network is to stay where it is, so nothing pulls its weights to 0."""
+
+
+FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
 @click.command()
@@ -68,12 +72,13 @@ QUANTIZE_AWARE = {"steps": 300, "lr": 5e-4, "ssm_lr": 2e-4, "weight_decay": 0.0,
 @click.option("--bf16", is_flag=True, default=None, help="Matrix products in bfloat16, where the machine has it.")
 @click.option("--compile", is_flag=True, default=None, help="With torch.compile, where there is a compiler.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Another key, as lr=1e-3 or low.dropout=0.")
-@click.option("--from", "start", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Fine-tune a run.")
+@click.option("--from", "start", type=FOLDER, help="Fine-tune a run.")
 @click.option("--from-pretrained", "pretrained", metavar="RUN", help="Start with the net of a run of hiss pretrain.")
 @click.option("--labels", metavar="SHARE", help="Learn from so many of the labels, such as 10%. [all]")
-@click.option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Go on with a run.")
+@click.option("--resume", type=FOLDER, help="Go on with a run.")
 @click.option("--quantize-aware", "aware", is_flag=True, help="With --resume: fine-tune the run for hiss quantize.")
 @click.option("--weights", multiple=True, metavar="[VALUES=]int8|int16", help="Of --quantize-aware. [int8]")
+@click.option("--stream", type=FOLDER, help="Recordings larger than memory lie in this folder while it trains.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def command(
     files: tuple[Path, ...],
@@ -81,6 +86,7 @@ def command(
     resume: Path | None,
     aware: bool,
     weights: tuple[str, ...],
+    stream: Path | None,
     as_json: bool,
     sets: tuple[str, ...],
     **given: Any,
@@ -113,7 +119,8 @@ def command(
             raise click.UsageError("--resume goes on as the run was asked for; give nothing else with it but --json")
         else:
             settings, start = _resumed(resume) if resume else (_asked(files, given, sets, start), start)
-        _train(settings, start, resume, as_json)
+        with spooled_in(stream):
+            _train(settings, start, resume, as_json)
 
 
 def _aware(

@@ -333,8 +333,8 @@ def _decorrelation(data: Data, options: TrainOptions) -> torch.Tensor | None:
     seen = [part.x for part in data.parts]
     if data.turns:  # as they will be shown
         seen = list(data.windows.draw(np.random.default_rng(0), VALIDATION_WINDOWS).x)
-    x = np.concatenate([part[:, :c] for part in seen]).astype(np.float64)
-    variance, axes = np.linalg.eigh(x.T @ x / len(x))
+    squares = sum(x.T @ x for x in (part[:, :c].astype(np.float64) for part in seen))
+    variance, axes = np.linalg.eigh(squares / sum(map(len, seen)))
     p = np.eye(data.scaling.n_inputs)
     p[:c, :c] = axes / np.sqrt(np.maximum(variance, 0) + options.whiten)
     return torch.from_numpy(p.astype(np.float32))
