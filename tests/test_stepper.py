@@ -112,6 +112,18 @@ def test_reset_keeps_the_tare_and_tare_renews_it():
     np.testing.assert_array_equal(steps(stepper, x), first)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_reset_forgets_even_what_is_not_a_number(seed):
+    program = random_program(seed, tare=0)
+    x = random_samples(program, 40)
+    fresh, spoilt = Stepper(program), Stepper(program)
+    spoilt.state = {key: np.full_like(a, np.nan) if ".h" in key else a for key, a in spoilt.state.items()}
+    with np.errstate(invalid="ignore"):
+        steps(spoilt, x)
+    spoilt.reset()
+    np.testing.assert_array_equal(steps(spoilt, x), steps(fresh, x))
+
+
 def test_what_does_not_fit_is_refused():
     program = random_program(2)
     stepper = Stepper(program)

@@ -215,7 +215,13 @@ def _diagonal(op: o.Diagonal, v: Buffers) -> Part:
         dot(terms, sums)
         total.dot(both, y)
 
-    return Part(read, advance, **_holding({"h": h[:modes].T}))
+    def clear() -> None:
+        h.fill(0)
+
+    def put(given: Values) -> None:
+        h[:modes], h[modes] = given["h"].T, 0
+
+    return Part(read, advance, clear=clear, get=lambda: {"h": h[:modes].T.copy()}, put=put)
 
 
 def _selective(op: o.Selective, v: Buffers) -> Part:
