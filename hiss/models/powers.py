@@ -74,7 +74,8 @@ class _ModalTaps(Function):
         read = twice * made.b_bar
         fine, coarse = _levels(made.a_bar, length)
         ctx.kept = a, dt, made, twice, read, fine, coarse  # neither inputs nor outputs
-        taps = torch.bmm(_sides(read[:, None] * coarse, -1), _sides(fine).transpose(1, 2)).flatten(1)[:, :length]
+        # Re(x y) is the sum of products of the parts of conj(x) and y
+        taps = torch.bmm(_parts((read[:, None] * coarse).conj()), _parts(fine).transpose(1, 2)).flatten(1)[:, :length]
         taps[:, 0] += d
         return taps
 
@@ -103,8 +104,8 @@ def _power_sums(fine: Tensor, coarse: Tensor, weights: Tensor) -> tuple[Tensor, 
     length, inner, outer = weights.shape[1], fine.shape[1], coarse.shape[1]
     lags = torch.arange(length, dtype=weights.dtype, device=weights.device)
     both = F.pad(torch.stack((weights, weights * lags), 1), (0, inner * outer - length))
-    parts = torch.bmm(both.view(len(fine), 2 * outer, inner), _sides(fine)).view(len(fine), 2, outer, 2, -1)
-    by_block = torch.complex(parts[..., 0, :], parts[..., 1, :])  # (H, 2, J, M)
+    parts = torch.bmm(both.view(len(fine), 2 * outer, inner), _parts(fine))
+    by_block = torch.view_as_complex(parts.view(len(fine), 2, outer, -1, 2))  # (H, 2, J, M)
     sums, weighed = (by_block * coarse[:, None]).sum(2).unbind(1)
     return sums, weighed
 
@@ -118,11 +119,11 @@ def _levels(a: Tensor, length: int) -> tuple[Tensor, Tensor]:
 
 def _powers(a: Tensor, count: int) -> Tensor:
     """a^0 .. a^(count - 1): (H, M) -> (H, count, M)."""
-    steps = a[:, None].repeat(1, count, 1)
-    steps[:, 0] = 1
-    return steps.cumprod(1)
+    steps = a[:, None]
+    ones = torch.ones_like(steps)
+    return ones if count == 1 else torch.cat((ones, steps.expand(-1, count - 1, -1).cumprod(1)), 1)
 
 
-def _sides(z: Tensor, sign: int = 1) -> Tensor:
-    """Real and imaginary parts side by side, (..., M) -> (..., 2 M); sign: of the imaginary ones."""
-    return torch.cat((z.real, sign * z.imag), -1)
+def _parts(z: Tensor) -> Tensor:
+    """Real and imaginary parts in turn, (..., M) complex -> (..., 2 M)."""
+    return torch.view_as_real(z.resolve_conj()).flatten(-2)
