@@ -27,7 +27,7 @@ from bench_group import bench_group, group_rows
 from bench_linear import bench_linear, linear_rows
 from bench_models import small_integer_program, small_program
 from bench_steps import bench_steps
-from bench_training import BATCH, COLUMNS, STEPS, bench_training, training_rows
+from bench_training import BATCH, COLUMNS, STEPS, bench_training, gpu_row, training_rows
 
 import hiss
 from hiss.errors import HissError
@@ -147,6 +147,7 @@ def table(found: dict[str, Any]) -> str:
     macs = found["macs"]
     rows += [("MAC per sample", f"{macs['passes']:,.0f}", f"{macs['no_passes']:,.0f} without the passes")]
     rows += [row for part in found["training"].values() for row in training_rows(part)]
+    rows += [gpu_row(size) for size in found["training"]]
     rows += (linear_rows(found["linear"]) + group_rows(found["group"])) if "linear" in found else []
     lines = ["| what | measured | beside it |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
     return "\n".join([*lines, "", engines_table(found["engines"]), "", footnote(found["machine"])])

@@ -206,6 +206,22 @@ def training_rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
     ]
 
 
+def gpu_row(size: str, repeats: int = 20) -> tuple[str, str, str]:
+    """The S4D step on a GPU, or why there is none to measure."""
+    low, high, _ = SIZES[size]
+    what = rf"s4d, {low[0]}x{low[1]} \| {high[0]}x{high[1]}, training step on a GPU"
+    if not torch.cuda.is_available():
+        return what, "not measured", "torch finds no CUDA device on this computer"
+    step = stepping(models_of(size)["s4d"]().cuda(), torch.randn(BATCH, STEPS, COLUMNS, device="cuda"))
+    step()
+    torch.cuda.synchronize()
+    began = time.perf_counter()
+    for _ in range(repeats):
+        step()
+    torch.cuda.synchronize()
+    return what, f"wall {(time.perf_counter() - began) / repeats * 1e3:.1f} ms", torch.cuda.get_device_name()
+
+
 def main() -> None:
     """Both sizes."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -224,6 +240,7 @@ def main() -> None:
     if args.out:
         write_text(args.out, json.dumps(found, indent=2) + "\n")
     rows = [row for part in found.values() for row in training_rows(part)]
+    rows += [gpu_row(size) for size in found]
     print("\n".join(["| what | measured | beside it |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]))
 
 
