@@ -1,8 +1,8 @@
 """The parts of an SSM block that work on every sample, with gradients of their own: few passes over few new arrays.
 
 H: channels;  n: columns (samples of all sequences), k steps of a chunk, m chunks;  p: share that dropout leaves out.
-Composed of torch's operations they say the same (tests/test_fused.py), in about twice the time: a variance along
-the first axis, a Bernoulli mask and each large array that is new cost more than the arithmetic.
+Composed of torch's operations they would say the same (tests/test_fused.py) in more time: a variance along the first
+axis, a Bernoulli mask and each large array that is new cost more than the arithmetic.
 """
 
 from __future__ import annotations
