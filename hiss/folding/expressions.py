@@ -5,6 +5,7 @@ Scalings, embeddings and decoders are affine maps; multiplied out here, a chain 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +51,16 @@ def stacked(parts: list[Expression]) -> Expression:
         for name in names
     }
     return Expression(terms, np.concatenate([part.bias for part in parts]))
+
+
+def sums(parts: Sequence[Expression], factors: Sequence[float]) -> Expression:
+    """sum_i factor_i part_i."""
+    terms: dict[str, Array] = {}
+    for part, factor in zip(parts, factors, strict=True):
+        for name, w in part.terms.items():
+            terms[name] = terms[name] + factor * w if name in terms else factor * w
+    bias: Array = np.sum([f * part.bias for part, f in zip(parts, factors, strict=True)], axis=0)
+    return Expression(terms, bias)
 
 
 class Builder:

@@ -93,6 +93,8 @@ def fold_model(
 def _front(scaling: Scaling) -> Front:
     b = Builder()
     shift = np.floor(np.log2(scaling.std)).astype(np.int64)
+    if scaling.inertial:  # turning is summed up: each axis as fine as the finest of them
+        shift[list(scaling.inertial.gyr)] = shift[list(scaling.inertial.gyr)].min()
     quantum = np.exp2(shift) / OFFSET_STEPS
     offset = np.round(scaling.mean / quantum) * quantum if scaling.lowpass is None else scaling.lowpass.centre
     count, unit = scaling.n_channels, np.exp2(shift)

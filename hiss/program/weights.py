@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hiss.errors import ProgramError
+from hiss.program import loops
 from hiss.program import ops as o
 from hiss.program.constants import NORM_FRAC, STATE_SHIFT, constants, poles
 from hiss.program.formats import Formats
@@ -26,12 +27,23 @@ AllRows = dict[str, tuple[Rows, ...]]
 
 
 def sampled(program: Program) -> set[str]:
-    """The Affines that read the sample, a lag, or a sum of them: their weights cancel, 8 bits are too coarse."""
+    """The Affines whose weights 8 bits are too coarse for: those that read the sample, a lag, or a sum of them, for
+    they cancel; and those that drive a recurrence that is fed back, for what they err is summed up."""
     names = {program.stages[0].every[0].out}
     for _, _, op in program.ops():
         if isinstance(op, o.Delay) or (isinstance(op, o.Add) and set(op.inputs) <= names):
             names.add(op.out)
-    return {op.out for _, _, op in program.ops() if isinstance(op, o.Affine) and names & set(op.inputs)}
+    recurrences = [
+        op
+        for stage in program.stages
+        for group in loops.groups(stage)
+        for op in group
+        if loops.is_loop(group) and isinstance(op, o.Diagonal)
+    ]
+    drives = {op.input for op in recurrences}
+    names |= {op.out for op in recurrences}
+    affines = [op for _, _, op in program.ops() if isinstance(op, o.Affine)]
+    return {op.out for op in affines if names & set(op.inputs) or op.out in drives}
 
 
 def int8_rows(program: Program) -> AllRows:

@@ -77,6 +77,8 @@ def value_formats(program: Program, observed: Observed, most: Mapping[str, int])
         name: {"out": uniform(finest(INT16, HEADROOM * observed.largest[name]), width)}
         for name, width in program.widths.items()
     }
+    for name, size in _clipped(program).items():  # larger: saturated, which is what clip does
+        formats[name]["out"] = uniform(max(finest(INT16, size), *formats[name]["out"].frac_bits), program.widths[name])
     first = interpreter.input_op(program)
     formats[first.out] = _input(first, observed)
     for name, frac in most.items():
@@ -91,6 +93,17 @@ def value_formats(program: Program, observed: Observed, most: Mapping[str, int])
     _keep_steps_exact(program, formats)
     _share_formats_of_delays(program, formats)
     return formats
+
+
+def _clipped(program: Program) -> dict[str, float]:
+    """Values that only clips read -> the largest of their bounds."""
+    sizes: dict[str, float] = {}
+    for _, _, op in program.ops():
+        for name in op.reads:
+            clip = isinstance(op, o.Map) and op.function == "clip"
+            sizes[name] = max(sizes.get(name, 0.0), max(-op.lo, op.hi) if clip else np.inf)  # type: ignore[attr-defined]
+    handed = {name for stage in program.stages for name in stage.hands}
+    return {name: size for name, size in sizes.items() if np.isfinite(size) and name not in handed}
 
 
 def _keep_steps_exact(program: Program, formats: Trial) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hiss.firmware_export.tflite.maps import UNIT
-from hiss.program import Program, bounds
+from hiss.program import Program, bounds, loops
 from hiss.program import ops as o
 from hiss.program.formats import SUMS
 
@@ -34,13 +34,15 @@ _FLOAT_MAPS = {
 class Settings:
     """scales: value -> scale;  bits: op -> bits of its weights;  modes: Diagonal -> (H, N) largest |h|
 
-    slow: Diagonals whose states int16 would not see decay, and why.
+    slow: Diagonals whose states int16 would not see decay, and why
+    summed: what is fed back through them, and what comes of that, with the reason.
     """
 
     scales: Mapping[str, float]
     bits: Mapping[str, int]
     modes: Mapping[str, Array]
     slow: Mapping[str, str]
+    summed: Mapping[str, str]
 
 
 def settings_of(program: Program) -> Settings:
@@ -52,11 +54,13 @@ def settings_of(program: Program) -> Settings:
     diagonals = {op: _growth(op, steps[op.out]) for op in every if isinstance(op, o.Diagonal)}
     slow = {op.out: said for op, growth in diagonals.items() if (said := _slow(op, growth))}
     modes = {op.out: growth * _largest(op.input, program) for op, growth in diagonals.items()}
-    return Settings(_scales(program), bits, modes, slow)
+    return Settings(_scales(program), bits, modes, slow, _around(program, slow))
 
 
 def island(op: o.Op, settings: Settings) -> str:
     """Why an op is computed in float32 in an int16 graph; "" where it is not."""
+    if op.out in settings.slow or op.out in settings.summed:
+        return settings.slow.get(op.out) or settings.summed[op.out]
     match op:
         case o.Input():
             return "raw samples are float32"
@@ -64,11 +68,31 @@ def island(op: o.Op, settings: Settings) -> str:
             return "RSQRT has no int16 kernel"
         case o.Selective():
             return "EXP of int16 is off by 230 units"
-        case o.Diagonal():
-            return settings.slow.get(op.out, "")
         case o.Map():
             return _FLOAT_MAPS.get(op.function, "")
     return ""
+
+
+def _around(program: Program, slow: Mapping[str, str]) -> dict[str, str]:
+    """The ops of a loop through a slow Diagonal, of its stage what they are made of, and what is made of them alone.
+
+    The rounding of each step, small as it is, is summed up there, and what comes out has parts that cancel.
+    """
+    found: dict[str, str] = {}
+    for stage in program.stages:
+        made = {op.out: op for op in stage.ops if not isinstance(op, o.Input)}
+        for group in loops.groups(stage):
+            if loops.is_loop(group) and any(op.out in slow for op in group):
+                unseen = [op.out for op in group]
+                while unseen:
+                    name = unseen.pop()
+                    if name in made and name not in found:
+                        found[name] = "its rounding would be summed up"
+                        unseen.extend(made[name].reads)
+        for name, op in made.items():
+            if isinstance(op, o.Affine | o.Add) and found.keys() >= set(op.reads):
+                found.setdefault(name, "what it reads is float32, and cancels")
+    return found
 
 
 def _scales(program: Program) -> dict[str, float]:

@@ -31,7 +31,10 @@ Array = NDArray[Any]
 def lower(low: Lowering, op: o.Op) -> None:
     """Add the operators of an op; of a Delay those that read it."""
     begin = len(low.graph.operators)
-    low.give(op, _LOWER[type(op)](low, low.arithmetic(op), op))
+    made = _LOWER[type(op)](low, low.arithmetic(op), op)
+    if low.settings is not None and op.out in low.settings.summed and not isinstance(op, o.Delay):
+        made = _between(low.floats, made, *_reach(low, op.out))  # as an integer would
+    low.give(op, made)
     own = [made for made in low.graph.operators[begin:] if made.kind not in ("QUANTIZE", "DEQUANTIZE")]
     shapes = [low.graph.tensors[made.outputs[0]].shape for made in own]
     low.taken[op.out] = (len(own), sum(math.prod(shape) for shape in shapes))
@@ -54,11 +57,29 @@ def _input(low: Lowering, a: Floats, op: o.Input) -> int:
     z = low.inputs["x"]
     if op.tare:
         z = a.binary("SUB", z, low.inputs["tare"], "tared")
-    largest = float(np.finfo(np.float32).max)
-    for kind, end in (("MAXIMUM", op.lo), ("MINIMUM", op.hi)):
-        z = a.binary(kind, z, a.constant("end", np.clip(end, -largest, largest)[None]), "clamped")
+    lo, hi = op.lo, op.hi
+    if low.settings is not None:
+        ends = [op.offset + np.ldexp(end, op.shift) for end in _reach(low, op.out)]
+        lo, hi = np.clip(lo, *ends), np.clip(hi, *ends)
+    z = _between(a, z, lo, hi)
     z = a.binary("SUB", z, a.constant("offset", op.offset[None]), "centred")
     return a.scaled(z, np.exp2(-op.shift.astype(float))[None], op.out)
+
+
+def _between(a: Floats, x: int, lo: Array | float, hi: Array | float) -> int:
+    """Bounds for float32, per element of x (1, n) or the same for all."""
+    n, largest = a.graph.tensors[x].shape[-1], float(np.finfo(np.float32).max)
+    for kind, end in (("MAXIMUM", lo), ("MINIMUM", hi)):
+        ends = np.clip(np.broadcast_to(end, (1, n)), -largest, largest)
+        x = a.binary(kind, x, a.constant("end", ends), "clamped")
+    return x
+
+
+def _reach(low: Lowering, name: str) -> tuple[float, float]:
+    """The least and the largest that a value of int16 can be."""
+    assert low.settings is not None
+    scale = low.settings.scales[name]
+    return -(FULL + 1) * scale, FULL * scale
 
 
 def _affine(low: Lowering, a: Floats | Whole, op: o.Affine) -> int:
