@@ -193,7 +193,7 @@ def nearly_still(seed: int, seconds: float = 40) -> np.ndarray:
 
 
 def test_integers_do_not_drift_while_the_sensor_hardly_turns(scaling: Scaling) -> None:
-    """Columns have size 1; formats are those of fast turning and of shocks. Filters in 16 bits at that size drift: 0.5."""
+    """Columns have size 1, formats that of fast turning and shocks. Filters in 16 bits at that size are off by 0.5."""
     assert scaling.inertial
     program = columns_program(scaling.inertial)
     whole, _ = quantized(program, [nearly_still(seed) for seed in (0, 1)])
