@@ -229,6 +229,7 @@ class Terminal:
             stdin=self.slave,
             stdout=self.slave,
             stderr=subprocess.PIPE,
+            process_group=0,  # in a group whose parents have left the session nothing is stopped
             env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "PYTHONUTF8": "1"},
         )
 
