@@ -20,7 +20,15 @@ from hiss.realtime.framing import Counts, Event, Frame
 from hiss.realtime.sinks import Estimate, Sink
 from hiss.recording import Channel, Recording
 
-LAUNCH = "from hiss.cli.main import run; run()"
+LAUNCH = """
+import signal
+for name in ("SIGHUP", "SIGINT", "SIGQUIT"):
+    if hasattr(signal, name):
+        signal.signal(getattr(signal, name), signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
+from hiss.cli.main import run
+run()
+"""
+"""The command line with the signals of a terminal: what starts the tests may have some of them ignored (nohup, &)."""
 ROOT = Path(__file__).parents[1]
 
 
