@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from hiss.errors import MismatchError, RecordingError
 from hiss.gaps import Gaps, behind, regular, tared
 from hiss.metrics import cumulative, distance, mae, nmse, r2, rmse
-from hiss.program import Program, interpreter, sequence
+from hiss.program import Program, integer_sequence, interpreter, sequence
 from hiss.recording import Recording, check_channels, choose_inputs, choose_targets
 
 Floats = NDArray[np.floating[Any]]
-Estimator = Callable[[Floats], Floats]
-"""Tared samples (W, T, C), each from fresh state -> estimates (W, T // period, D), or fewer: those that came out."""
+Estimator = Callable[[Seq[Floats]], Seq[Floats]]
+"""Tared recordings (T, C), each from fresh state -> estimates (T // period, D), or fewer: those that came out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +60,22 @@ class Scored:
 
 
 def estimator(program: Program, dtype: Any = None) -> Estimator:
-    """The program over samples that are tared already, in its own dtype unless another is given."""
+    """A program as it is deployed, in integers where it has formats; dtype: floating point of another precision."""
+    if program.formats is not None and dtype is None:
+        return lambda recordings: integer_sequence.predict_together(program, recordings)
     cast = interpreter.cast(program, dtype or program.dtype)
+    return lambda recordings: sequence.run_together(cast, recordings)
 
-    return lambda x: sequence.predict(cast, x, tared=True)
+
+def stacked(estimate: Callable[[Floats], Floats]) -> Estimator:
+    """Of a function of windows (W, T, C) -> (W, n, D): recordings of one length at once, others one by one."""
+
+    def together(recordings: Seq[Floats]) -> Seq[Floats]:
+        if len({len(x) for x in recordings}) == 1:
+            return list(estimate(np.stack(recordings)))
+        return [estimate(x[None])[0] for x in recordings]
+
+    return together
 
 
 def ready(program: Program, recordings: Seq[Recording]) -> list[Recording]:
@@ -90,7 +102,7 @@ def ready(program: Program, recordings: Seq[Recording]) -> list[Recording]:
 
 def score_whole(estimate: Estimator, recordings: Seq[Recording], period: int) -> Scored:
     """Each recording from its first sample to its last, from fresh state. Raises RecordingError when none is valid."""
-    return _pooled([(r, *_read(r, period), estimate(r.x[None])[0]) for r in recordings if len(r) >= period])
+    return _scored(estimate, [r for r in recordings if len(r) >= period], period)
 
 
 def draw(recordings: Seq[Recording], count: int, samples: int, seed: int, period: int) -> list[Recording]:
@@ -115,9 +127,13 @@ def draw(recordings: Seq[Recording], count: int, samples: int, seed: int, period
 
 
 def score_windows(estimate: Estimator, windows: Seq[Recording], period: int) -> Scored:
-    """Windows of one length, each from fresh state, all at once."""
-    estimates = estimate(np.stack([w.x for w in windows]))
-    return _pooled([(w, *_read(w, period), e) for w, e in zip(windows, estimates, strict=True)])
+    """Windows of one length, each from fresh state."""
+    return _scored(estimate, windows, period)
+
+
+def _scored(estimate: Estimator, pieces: Seq[Recording], period: int) -> Scored:
+    estimates = estimate([r.x for r in pieces])
+    return _pooled([(r, *_read(r, period), e) for r, e in zip(pieces, estimates, strict=True)])
 
 
 def _read(r: Recording, period: int) -> tuple[Floats, NDArray[np.bool_]]:

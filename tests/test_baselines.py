@@ -62,10 +62,10 @@ def test_windows_that_cannot_be_are_refused() -> None:
 def test_scores_count_valid_chunk_ends_only() -> None:
     r = lag_law(103)
     r.valid[:50] = False
-    scored = score_whole(lambda x: r.y[None, 4::5] + np.where(np.arange(20) < 10, 100, 1)[:, None], [r], 5)
+    scored = score_whole(lambda _: [r.y[4::5] + np.where(np.arange(20) < 10, 100, 1)[:, None]], [r], 5)
     assert scored.rmse()[0] == pytest.approx(1, rel=1e-5)
     pieces = [r.cut(50, 100)]
-    assert score_windows(lambda x: r.y[None, 54:100:5] + 2, pieces, 5).rmse()[0] == pytest.approx(2, rel=1e-5)
+    assert score_windows(lambda _: [r.y[54:100:5] + 2], pieces, 5).rmse()[0] == pytest.approx(2, rel=1e-5)
 
 
 @pytest.mark.parametrize(("which", "published"), [("normal", 0.49), ("shear", 0.30)])
@@ -78,10 +78,7 @@ def test_the_lag_ridge_reaches_its_published_error(
     windows = draw(prepare(test, "force", 20.0), 32, 1200, seed=1234, period=5)
 
     def error(ridge: object) -> float:
-        def estimate(x: np.ndarray) -> np.ndarray:
-            return np.stack([ridge.estimate(w, 5) for w in x])  # type: ignore[attr-defined]
-
-        return float(score_windows(estimate, windows, 5).rmse()[0])
+        return float(score_windows(lambda x: [ridge.estimate(w, 5) for w in x], windows, 5).rmse()[0])  # type: ignore[attr-defined]
 
     assert error(lag) == pytest.approx(published, abs=0.0151)
     assert error(static) > error(lag)

@@ -9,8 +9,20 @@ import pytest
 from programs import random_program, random_samples
 
 from hiss.errors import HissError, ProgramError
-from hiss.program import Port, Program, Stage, interpreter, load_program, sequence, storage
+from hiss.program import (
+    Port,
+    Program,
+    Stage,
+    integer,
+    integer_sequence,
+    interpreter,
+    load_program,
+    passes,
+    sequence,
+    storage,
+)
 from hiss.program import ops as o
+from hiss.quantization import quantized
 
 SEEDS = range(40)
 
@@ -64,6 +76,30 @@ def test_a_batch_is_its_recordings_side_by_side(seed):
     batch = sequence.predict(program, x)
     for one, y in zip(x, batch, strict=True):
         np.testing.assert_allclose(sequence.predict(program, one), y, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("block", [5, 60, 2**15])
+def test_recordings_of_any_lengths_run_together_as_they_do_alone(seed, block, monkeypatch):
+    """Estimates, observed extremes, and integers in every bit; a spread program keeps its last estimates inside."""
+    monkeypatch.setattr(sequence, "BLOCK", block)
+    program = random_program(seed, feedback=seed % 2 == 1, tare=0)
+    lengths = [31, 0, 57, 57, 2, 44]
+    samples = [random_samples(program, n, s) for s, n in enumerate(lengths)]
+    extremes: list[dict[str, float]] = [{}, {}]
+
+    def seen(largest):
+        return lambda name, u: largest.update({name: max(largest.get(name, 0.0), abs(u).max(initial=0.0))})
+
+    together = sequence.run_together(program, samples, observe=seen(extremes[0]))
+    for x, y in zip(samples, together, strict=True):
+        alone, _ = sequence.run(program, interpreter.init_state(program), x, seen(extremes[1]))
+        np.testing.assert_allclose(y, alone, rtol=1e-11, atol=1e-11)
+    assert extremes[0] == pytest.approx(extremes[1], rel=1e-9)
+    made, _ = quantized(program, samples[2:4])
+    for of in (made, *([passes.spread(made)] if made.stages[0].period > 1 and seed % 2 == 0 else [])):
+        for x, y in zip(samples, integer_sequence.predict_together(of, samples), strict=True):
+            np.testing.assert_array_equal(y, integer.predict(of, x, tared=True))
 
 
 def test_step_changes_neither_state_nor_sample():

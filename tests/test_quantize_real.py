@@ -9,7 +9,6 @@ torch = pytest.importorskip("torch", reason="training is not installed: pip inst
 from hiss import scoring  # noqa: E402
 from hiss.folding import fold  # noqa: E402
 from hiss.models import S4D, ARNet, Hierarchical, Residual  # noqa: E402
-from hiss.program import integer_sequence  # noqa: E402
 from hiss.quantization import quantize  # noqa: E402
 from hiss.recording import choose_targets, read_recordings, split  # noqa: E402
 from hiss.training import TrainOptions, fit  # noqa: E402
@@ -36,7 +35,7 @@ def measured(eflesh_normal):
 def test_the_error_grows_by_no_more_than_promised(measured, weights, most):
     program, before, train, ready = measured
     made, _ = quantize(program, train, weights=weights)
-    after = scoring.score_whole(lambda x: integer_sequence.predict(made, x), ready, 5).rmse()[0]
+    after = scoring.score_whole(scoring.estimator(made), ready, 5).rmse()[0]
     assert after <= before * (1 + most)
 
 
@@ -45,5 +44,5 @@ def test_a_budget_is_kept_on_a_run_that_it_never_saw(measured):
     program, before, train, ready = measured
     made, report = quantize(program, train, budget=0.002)
     assert report.choice.error <= 0.002
-    after = scoring.score_whole(lambda x: integer_sequence.predict(made, x), ready, 5).rmse()[0]
+    after = scoring.score_whole(scoring.estimator(made), ready, 5).rmse()[0]
     assert after <= before * 1.004

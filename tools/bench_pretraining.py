@@ -58,9 +58,9 @@ def scored(run: Run, task: Task, train: list[Recording], test: list[Recording]) 
     ready, all_of = (prepare(rs, task.target, task.rate_hz, run.scaling.tare) for rs in (test, train))
     std = target_deviation([r for r in all_of if r.split != "val"])
     if task.test is None:
-        return scoring.score_whole(run.estimate, ready, task.period).nmse(std)
+        return scoring.score_whole(scoring.stacked(run.estimate), ready, task.period).nmse(std)
     windows = scoring.draw(ready, *task.test, 1234, task.period)
-    return scoring.score_windows(run.estimate, windows, task.period).nmse(std)
+    return scoring.score_windows(scoring.stacked(run.estimate), windows, task.period).nmse(std)
 
 
 def cell(name: str, how: str, seed: int, asked: argparse.Namespace) -> dict[str, Any]:

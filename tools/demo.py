@@ -109,7 +109,7 @@ def compare(data: Path, run: Path) -> None:
     ready = scoring.ready(program, test)
     estimators = {f"hiss ({run})": scoring.estimator(program)}
     for ridge in baselines(train, PERIOD):
-        estimators[ridge.name] = lambda x, ridge=ridge: np.stack([ridge.estimate(one, PERIOD) for one in x])
+        estimators[ridge.name] = lambda recordings, ridge=ridge: [ridge.estimate(x, PERIOD) for x in recordings]
     print(f"\n{'model':<20} {'RMSE':>8}   on {', '.join(r.name for r in ready)}, look-ahead 0 s, period {PERIOD}")
     for name, estimate in estimators.items():
         print(f"{name:<20} {scoring.score_whole(estimate, ready, PERIOD).rmse()[0]:>8.3f}   N")

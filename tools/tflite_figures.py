@@ -11,6 +11,7 @@ their runtimes compute them.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from hiss.engines.onnx_engine import OnnxStepper
 from hiss.engines.step_stepper import StagedStepper
 from hiss.engines.tflite_engine import TfliteStepper, runtime
 from hiss.firmware_export.step_model import step_model
-from hiss.program import Program, integer_sequence, load_program
+from hiss.program import Program, load_program
 from hiss.recording import Recording, choose_targets, read_recordings, split
 
 
@@ -43,7 +44,7 @@ def main() -> None:
     before = errors(scoring.estimator(real), real, tests)
     arithmetics = {
         "float32 interpreter": scoring.estimator(real),
-        "integers of C": lambda x: integer_sequence.predict(whole, x),
+        "integers of C": scoring.estimator(whole),
         "tflite float32": by_steps(TfliteStepper(real)),
         "tflite int8 x int16": by_steps(TfliteStepper(whole)),
         "onnx float32": by_steps(OnnxStepper(real)),
@@ -72,13 +73,13 @@ def errors(estimate: scoring.Estimator, program: Program, recordings: list[Recor
 def by_steps(stepper: StagedStepper) -> scoring.Estimator:
     """Exported files over samples that are tared already."""
 
-    def estimate(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def estimate(recordings: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
         made = []
-        for recording in x:
+        for recording in recordings:
             stepper.tare()
             stepper.state = {**stepper.state, "tare.left": np.array(0)}
-            made.append([y for sample in recording if (y := stepper.step(sample)) is not None])
-        return np.array(made)
+            made.append(np.array([y for sample in recording if (y := stepper.step(sample)) is not None]))
+        return made
 
     return estimate
 

@@ -129,11 +129,8 @@ def _made_of(run: Run, path: Path) -> Program:
 def _arithmetic(program: Program) -> tuple[Estimator, str]:
     """How a program is deployed, and its name."""
     from hiss import scoring
-    from hiss.program import integer_sequence
 
-    if program.formats is None:
-        return scoring.estimator(program), program.dtype.__name__
-    return (lambda x: integer_sequence.predict(program, x)), "integer"
+    return scoring.estimator(program), program.dtype.__name__ if program.formats is None else "integer"
 
 
 def _recordings(run: Run, data: tuple[Path, ...]) -> tuple[list[Recording], str, list[Path]]:

@@ -11,8 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hiss import scoring
 from hiss.baselines import Ridge, ridge
 from hiss.compare.cells import Cell, Found
@@ -87,7 +85,7 @@ def _trained(
         program = fold(run)
     except FoldError as error:
         ready = prepare(test, cell.data.target, cell.data.rate_hz, run.scaling.tare)
-        scored = _scored(cell, run.estimate, ready)
+        scored = _scored(cell, scoring.stacked(run.estimate), ready)
         return found | _figures(scored, run.target_std, run.targets) | {"arithmetic": "torch", "why": str(error)}
     ready = scoring.ready(program, test)
     scored = _scored(cell, scoring.estimator(program), ready)
@@ -148,12 +146,11 @@ def _validation(folder: Path) -> float | None:
 
 def _integers(cell: Cell, run: Run, program: Any, train: list[Recording], ready: list[Recording]) -> Found:
     """int8 weights, int16 values: error, bytes and instructions; {"why_no_integers"} where there are none."""
-    from hiss.program import integer_sequence
     from hiss.quantization import quantize
 
     try:
         made, _ = quantize(program, train, weights="int8")
-        scored = _scored(cell, lambda x: integer_sequence.predict(made, x), ready)
+        scored = _scored(cell, scoring.estimator(made), ready)
         return {"int8": _figures(scored, run.target_std, run.targets) | _bill(made)}
     except (ProgramError, ExportError) as error:
         return {"why_no_integers": str(error)}
@@ -200,7 +197,7 @@ def _ridge(cell: Cell, train: list[Recording], test: list[Recording]) -> Found:
     )
     seconds = time.perf_counter() - began
     ready = prepare(test, data.target, data.rate_hz, made.scaling.tare)
-    scored = _scored(cell, lambda x: np.stack([made.estimate(w, data.period) for w in x]), ready)
+    scored = _scored(cell, lambda recordings: [made.estimate(x, data.period) for x in recordings], ready)
     y_std = fit_scaling(hold_out(prepared)[0]).y_std
     return {
         "kind": "ridge",

@@ -53,7 +53,7 @@ def fed_back(program: Program) -> tuple[str, ...]:
 def run(
     program: Program, arithmetic: Arithmetic, stage: Stage, group: Group, state: State, values: Values, phase: int
 ) -> tuple[Values, State]:
-    """All that a loop makes of values (..., S, n), and its states after the last step.
+    """All that a loop makes of values (..., S, n), and its own states after the last step.
 
     state: of the program, its tare too; phase: steps of the period that are behind. Chunks of a loop that restarts
     run side by side.
@@ -62,13 +62,16 @@ def run(
     part = Stage(k, group, (), (group[-1].out,))
     steps = next(iter(values.values())).shape[-2]
     values = {name: values[name] for op in group for name in op.reads if name not in own}
+    tare = {"tare.mean": state["tare.mean"]}
+    state = tare | {key: part for op in group for key, part in schedule.named(op, schedule.state_of(op, state)).items()}
 
     def stepped(state: State, begin: int, stop: int) -> tuple[Values, State]:
         some = {name: value[..., begin:stop, :] for name, value in values.items()}
         return _stepped(program, arithmetic, part, state, some, stop - begin, (phase + begin) % k)
 
     if not all(getattr(op, "restart", False) for op in group if op.remembers):
-        return stepped(state, 0, steps)
+        made, after = stepped(state, 0, steps)
+        return made, _without(after, tare)
     head = min((k - phase) % k, steps)  # the rest of a chunk begun before
     body = head + (steps - head) // k * k
     first, state = stepped(state, 0, head)
@@ -81,7 +84,12 @@ def run(
         body - head,
     )
     rest, state = stepped(state, body, steps)
-    return {name: np.concatenate([first[name], middle[name], rest[name]], axis=-2) for name in own}, state
+    made = {name: np.concatenate([first[name], middle[name], rest[name]], axis=-2) for name in own}
+    return made, _without(state, tare)
+
+
+def _without(state: State, others: State) -> State:
+    return {key: part for key, part in state.items() if key not in others}
 
 
 def _side_by_side(

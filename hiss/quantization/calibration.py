@@ -54,15 +54,15 @@ def observe(program: Program, samples: Seq[NDArray[Any]], progress: Progress) ->
         if value.size:
             largest[name] = max(largest[name], float(np.abs(value).max()))
 
-    exact = interpreter.cast(program.plain, np.float64)
-    for i, x in enumerate(samples):
-        progress("calibrating", i, len(samples))
-        if np.shape(x)[-2] < program.period:
-            raise ProgramError(f"a calibration recording of {np.shape(x)[-2]} samples is shorter than a period")
-        state = interpreter.init_state(exact, x.shape[:-2])
-        state["tare.left"] = np.array(0)
-        sequence.run(exact, state, x, seen)
-    progress("calibrating", len(samples), len(samples))
+    samples = [x for some in samples for x in some.reshape(-1, *some.shape[-2:])]
+    if (short := min(map(len, samples))) < program.period:
+        raise ProgramError(f"a calibration recording of {short} samples is shorter than a period")
+    sequence.run_together(
+        interpreter.cast(program.plain, np.float64),
+        samples,
+        observe=seen,
+        progress=lambda done, of: progress("calibrating", done, of),
+    )
     wrong = [name for name, size in largest.items() if not np.isfinite(size)]
     if wrong:
         raise ProgramError(f"calibration: {wrong[0]!r} overflows")

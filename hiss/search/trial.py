@@ -17,7 +17,7 @@ from typing import Any
 from hiss import scoring
 from hiss.dataset import hold_out, prepare
 from hiss.firmware_export.budget import Budget
-from hiss.program import Program, integer_sequence
+from hiss.program import Program
 from hiss.recording import Recording, choose_inputs, choose_targets
 from hiss.search.candidate import Candidate
 from hiss.training import Run, TrainOptions, fit
@@ -121,9 +121,7 @@ def run_trial(task: Task, candidate: Candidate, folder: Path, judge: Judge = lam
     run = _trained(task, candidate, train, watch)
     program = _integers(task, candidate, train, run)
     price = _affordable(task, program)
-    scored = scoring.score_whole(
-        lambda x: integer_sequence.predict(program, x), scoring.ready(program, held_out(task)), program.period
-    )
+    scored = scoring.score_whole(scoring.estimator(program), scoring.ready(program, held_out(task)), program.period)
     run.save(folder / RUN)
     program.save(folder / MODEL)
     rmse = {t.name: float(e) for t, e in zip(run.targets, scored.rmse(), strict=True)}

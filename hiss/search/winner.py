@@ -18,7 +18,7 @@ from hiss.firmware_export.bill import Bill, bill_of, errors_between, floating
 from hiss.firmware_export.c import Model
 from hiss.firmware_export.export import export_c
 from hiss.firmware_export.packages import About, export_package, make_package
-from hiss.program import Program, integer_sequence, load_program
+from hiss.program import Program, load_program
 from hiss.search.candidate import Candidate
 from hiss.search.trial import MODEL, Outcome, OverBudget, Task, held_out, run_trial
 from hiss.training import TrainOptions
@@ -57,7 +57,7 @@ def _bill(task: Task, program: Program) -> Bill:
     """Its bill on the core, with its error beside floating point on the validation recordings."""
     ready = scoring.ready(program, held_out(task))
     exact = scoring.estimator(floating(program), np.float64)
-    estimates, reference = (_pooled(f, ready) for f in (lambda x: integer_sequence.predict(program, x), exact))
+    estimates, reference = (_pooled(f, ready) for f in (scoring.estimator(program), exact))
     with tempfile.TemporaryDirectory() as sources:
         export_c(program, sources, FIRMWARE)
         core = core_bill(program, Path(sources), FIRMWARE, task.core, task.compiler)
@@ -66,4 +66,4 @@ def _bill(task: Task, program: Program) -> Bill:
 
 
 def _pooled(estimate: scoring.Estimator, recordings: Any) -> Any:
-    return np.concatenate([estimate(r.x[None])[0] for r in recordings])
+    return np.concatenate(estimate([r.x for r in recordings]))
