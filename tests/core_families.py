@@ -45,6 +45,7 @@ def folded(name: str) -> Program:
         "flat": Flat(odd, period=4),
         "hiss": Hierarchical(level, level, period=5),
         "hiss wide": Hierarchical(wide, wide, period=10),
+        "hiss carried": Hierarchical(odd, Mamba(d_model=5, n_layers=1, d_state=4), 5, restart=False),
         "lstm": Hierarchical(LSTM(d_model=7, n_layers=1), LSTM(d_model=5, n_layers=2), 5),
         "mamba": Hierarchical(Mamba(d_model=7, n_layers=1, d_state=3), Mamba(d_model=5, n_layers=2, d_state=4), 5),
         "arnet": lags,
@@ -135,6 +136,7 @@ FAMILIES = {
     "flat": Family(lambda: folded("flat"), states="int16"),
     "hiss": Family(lambda: folded("hiss"), small=True),
     "hiss wide": Family(lambda: folded("hiss wide")),
+    "hiss carried": Family(lambda: folded("hiss carried"), small=True),
     # not small: avr-gcc 5.4 makes wrong code of it from -O1 on (self + 96 of a register that it has just overwritten)
     "lstm": Family(lambda: folded("lstm")),
     "mamba": Family(lambda: folded("mamba"), small=True),

@@ -30,6 +30,8 @@ FAMILIES = {
     ),
     "hiss legs": Hierarchical(dataclasses.replace(LOW, init="legs"), S4D(d_model=6, n_layers=1, d_state=4), period=1),
     "flat mamba": Flat(MAMBA, period=4),
+    "hiss without restart": Hierarchical(LOW, MAMBA, period=5, restart=False),
+    "lstm without restart": Hierarchical(CELLS, CELLS, period=3, restart=False),
     "mamba mamba": Hierarchical(MAMBA, MAMBA, period=5),
     "mamba s4d": Hierarchical(MAMBA, LOW, period=3),
     "flat lstm": Flat(CELLS, period=4),

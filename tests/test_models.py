@@ -116,9 +116,18 @@ def test_hierarchical_is_low_per_chunk_then_high_then_head(spec: StackSpec) -> N
     torch.testing.assert_close(model(x), want, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("spec", FAMILIES, ids=kind)
+def test_a_low_level_without_restart_carries_its_state_over_chunks(spec: StackSpec) -> None:
+    seeded()
+    model = Hierarchical(spec, spec, 4, restart=False).build(3, 2).double().eval()
+    x = torch.randn(2, 26, 3, dtype=torch.float64)
+    want = model.head(model.high(model.low(x[:, :24])[:, 3::4]))
+    torch.testing.assert_close(model(x), want, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     "spec",
-    [model for s in FAMILIES for model in (Flat(s, 5), Hierarchical(s, s, 5))],
+    [model for s in FAMILIES for model in (Flat(s, 5), Hierarchical(s, s, 5), Hierarchical(s, s, 5, False))],
     ids=lambda s: kind(s.stacks()[0]),
 )
 def test_the_future_changes_nothing(spec: Flat | Hierarchical) -> None:

@@ -159,7 +159,8 @@ def _one_stage(front: Front, period: int, y: Expression, base: ARNetModel | None
 
 
 def _hierarchical(front: Front, module: HierarchicalModel, base: ARNetModel | None) -> tuple[Stage, ...]:
-    low = fold_stack(front.builder, "low", module.low, front.inputs, module.period)
+    chunk = module.period if module.spec.restart else None
+    low = fold_stack(front.builder, "low", module.low, front.inputs, chunk)
     hands = [front.builder.affine("low.out", low)]
     high = Builder()
     top = fold_stack(high, "high", module.high, value(hands[0], module.high.d_model), None)

@@ -89,7 +89,7 @@ def _stacks(spec: Any) -> list[tuple[StackSpec, bool]]:
         case Flat():
             return [(spec.net, True)]
         case Hierarchical():
-            return [(spec.low, False), (spec.high, True)]
+            return [(spec.low, not spec.restart), (spec.high, True)]
         case Residual():
             return _stacks(spec.correction)
     return []

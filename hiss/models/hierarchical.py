@@ -1,6 +1,6 @@
-"""HiSS: a low level on short chunks of samples, a high level on what they hand over (arXiv 2402.10211).
+"""HiSS: a low level on samples, a high level on what it hands over at the end of each chunk (arXiv 2402.10211).
 
-k: period;  d: d_model of the high level.   x (B, T, n_in) -> chunks -> low, last step (B, T/k, d) -> high -> head.
+k: period;  d: d_model of the high level.   x (B, T, n_in) -> low, last steps of chunks (B, T/k, d) -> high -> head.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ from hiss.models.stack import StackSpec, linear_rows
 
 @dataclass(frozen=True)
 class Hierarchical:
-    """low restarts on every chunk of `period` samples; its last step feeds high."""
+    """low reads samples; its last step of every chunk of `period` samples feeds high.
+
+    restart: low begins every chunk from zero state, as in the paper; else it carries its state on.
+    """
 
     low: StackSpec = field(default_factory=S4D)
     high: StackSpec = field(default_factory=S4D)
     period: int = 10
+    restart: bool = True
 
     def __post_init__(self) -> None:
         if self.period < 1:
@@ -49,8 +53,12 @@ class HierarchicalModel(nn.Module):
         """(B, T, n_in) -> (B, T // period, n_out), from zero state."""
         batch, steps, n_in = x.shape
         k = self.period
-        chunks = x[:, : steps // k * k].reshape(-1, k, n_in).permute(2, 1, 0)  # (n_in, k, B T/k)
-        handed = self.low.chunk_ends(chunks).reshape(-1, batch, steps // k)  # (d, B, T/k)
+        x = x[:, : steps // k * k]
+        if self.spec.restart:
+            chunks = x.reshape(-1, k, n_in).permute(2, 1, 0)  # (n_in, k, B T/k)
+            handed = self.low.chunk_ends(chunks).reshape(-1, batch, steps // k)  # (d, B, T/k)
+        else:
+            handed = self.low.rows(x.permute(2, 0, 1), slice(k - 1, None, k))
         return linear_rows(self.head, self.high.rows(handed)).permute(1, 2, 0)
 
     def input_layer(self) -> nn.Linear:
