@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 
-from hiss.models.fused import convolved, gated, normalised, normed_chunks
+from hiss.models.fused import block
 from hiss.models.keeping import kept
 from hiss.models.kernel import LongConv, taps_of, toeplitz
 from hiss.models.s4d import DISCRETIZATIONS, INITS, S4DKernel
@@ -99,20 +98,16 @@ class SSMBlock(nn.Module):
 
     def sequence(self, x: Tensor, taps: Tensor, shift: Tensor, read: slice = slice(None)) -> Tensor:
         """x (H, B, T), taps and shift (H, T) of `filters` -> (H, B, T) or, with `read`, only those steps of it."""
-        y = convolved(normalised(x, self.norm.eps), taps, shift)
-        return self._mixed(x[..., read], y[..., read])
+        return self._block(x, taps, shift, read)
 
     def chunk(self, x: Tensor, mixing: Tensor, shift: Tensor) -> Tensor:
         """x (H, k, m) -> (H, r, m): the last r steps of each chunk, mixing (H, r, k) of all, shift (H, r)."""
-        y, x = normed_chunks(x, self.norm.eps, mixing, shift)
-        return self._mixed(x, y)
+        return self._block(x, mixing, shift)
 
-    def _mixed(self, x: Tensor, y: Tensor) -> Tensor:
+    def _block(self, x: Tensor, taps: Tensor, shift: Tensor, read: slice = slice(None)) -> Tensor:
         p = self.dropout if self.training else 0.0
-        if self.drops_response:
-            y = F.dropout(y, p)
-        held, rows = (each.reshape(len(each), -1) for each in (x, y))
-        return gated(held, rows, self.mix.weight, self.mix.bias, p).view(x.shape)
+        p_response = p if self.drops_response else 0.0
+        return block(x, taps, shift, self.mix.weight, self.mix.bias, self.norm.eps, p, p_response, read)
 
 
 class SSMStack(Stack):
@@ -126,16 +121,16 @@ class SSMStack(Stack):
         """(d_model, B, T) -> (d_model, B, R)."""
         taps, shifts = self.filters(h.shape[-1])
         *first, last = zip(self._blocks(), taps, shifts, strict=True)
-        for block, *its in first:
-            h = block.sequence(h, *its)
+        for each, *its in first:
+            h = each.sequence(h, *its)
         return last[0].sequence(h, *last[1:], read)
 
     def ends(self, h: Tensor) -> Tensor:
         """(d_model, k, n) -> (d_model, n)."""
         taps, shifts = self.filters(h.shape[1])
         blocks = self._blocks()
-        for block, mixing, shift in zip(blocks[:-1], toeplitz(taps[:-1]), shifts[:-1], strict=True):
-            h = block.chunk(h, mixing, shift)
+        for each, mixing, shift in zip(blocks[:-1], toeplitz(taps[:-1]), shifts[:-1], strict=True):
+            h = each.chunk(h, mixing, shift)
         return blocks[-1].chunk(h, taps[-1].flip(1)[:, None], shifts[-1, :, -1:])[:, 0]
 
     @_disable_dynamo  # complex numbers, and what is kept
@@ -156,4 +151,4 @@ class SSMStack(Stack):
             return taps * gain, taps.cumsum(-1) * bias
 
     def _blocks(self) -> list[SSMBlock]:
-        return [cast(SSMBlock, block) for block in self.layers]
+        return [cast(SSMBlock, each) for each in self.layers]

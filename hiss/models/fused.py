@@ -1,8 +1,13 @@
-"""The parts of an SSM block that work on every sample, with gradients of their own: few passes over few new arrays.
+"""One residual block of an SSM stack as one operation with a gradient of its own: few passes over few new arrays.
+
+    x + drop(GLU(W drop(GELU(drop'(F(norm(x)) + shift))) + b))     F: a linear filter of each channel
 
 H: channels;  n: columns (samples of all sequences), k steps of a chunk, m chunks;  p: share that dropout leaves out.
-Composed of torch's operations they would say the same (tests/test_fused.py) in more time: a variance along the first
-axis, a Bernoulli mask and each large array that is new cost more than the arithmetic.
+Composed of torch's operations (`composed`) it says the same (tests/test_fused.py) in more time: a variance along the
+first axis, a Bernoulli mask and each large array that is new cost more than the arithmetic.
+
+Dropout adds BARRED to what it leaves out, before GELU and before the sigmoid: both, and their slopes, are 0 there. So
+masks are neither multiplied by nor kept for the gradient.
 """
 
 from __future__ import annotations
@@ -18,47 +23,129 @@ from torch.autograd.function import once_differentiable
 
 from hiss.models.stack import full_precision
 
-BF16_ONE = 0x3F80
-"""The bits of 1.0."""
+BARRED = 1e30
+EVERY = slice(None)
+OPS = torch.ops.aten
 
 
-def normalised(x: Tensor, eps: float) -> Tensor:
-    """(x - mean) / sqrt(variance + eps) along the first axis of x (H, ...)."""
-    if torch.compiler.is_compiling():
-        return _composed_norm(x, eps)
-    return cast(Tensor, _Normalised.apply(x, eps))  # type: ignore[no-untyped-call]
+def block(
+    x: Tensor,
+    taps: Tensor,
+    shift: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    p: float = 0.0,
+    p_response: float = 0.0,
+    read: slice = EVERY,
+) -> Tensor:
+    """The block of the module's head: weight (2 H, H), bias (2 H,);  p_response: share that drop' leaves out.
 
-
-def normed_chunks(x: Tensor, eps: float, mixing: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-    """mixing normalised(x) + shift per channel, and the steps of x that it stands for, the last ones.
-
-    x (H, k, m), mixing (H, r, k), shift (H, r) -> twice (H, r, m)
+    taps (H, T), shift (H, T): x (H, B, T) is convolved with taps, from zero -> (H, B, R), the steps `read` of it.
+    taps (H, r, k), shift (H, r): matrices that make the last r steps of chunks, x (H, k, m) -> (H, r, m).
     """
-    if torch.compiler.is_compiling():
-        return torch.baddbmm(shift[..., None], mixing, _composed_norm(x, eps)), x[:, -shift.shape[1] :]
-    return cast(tuple[Tensor, Tensor], _NormedChunks.apply(x, eps, mixing, shift))  # type: ignore[no-untyped-call]
+    if torch.compiler.is_compiling():  # the compiler fuses what it sees
+        return composed(x, taps, shift, weight, bias, eps, p, p_response, read)
+    made = _Block.apply(x, taps, shift, weight, bias, eps, p, p_response, read)  # type: ignore[no-untyped-call]
+    return cast(Tensor, made)
+
+
+def composed(
+    x: Tensor,
+    taps: Tensor,
+    shift: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    p: float = 0.0,
+    p_response: float = 0.0,
+    read: slice = EVERY,
+) -> Tensor:
+    """What `block` says, of torch's operations."""
+    off = x - x.mean(0, keepdim=True)
+    z = off * torch.rsqrt(off.square().mean(0, keepdim=True) + eps)
+    if taps.dim() == 3:
+        y, x = torch.baddbmm(shift[..., None], taps, z), x[:, -shift.shape[1] :]
+    else:
+        y, x = (convolved(z, taps) + shift[:, None])[..., read], x[..., read]
+    y = F.dropout(y, p_response)
+    pre = weight @ F.dropout(F.gelu(y), p).flatten(1) + bias[:, None]
+    return x + F.dropout(F.glu(pre, 0), p).view(x.shape)
 
 
 @_disable_dynamo  # compilers make nothing of complex numbers
-def convolved(u: Tensor, taps: Tensor, shift: Tensor) -> Tensor:
-    """Causal convolution, by FFT, plus shift: u (H, B, T), taps and shift (H, T) -> (H, B, T)."""
-    return cast(Tensor, _Convolved.apply(u, taps, shift))  # type: ignore[no-untyped-call]
+def convolved(u: Tensor, taps: Tensor) -> Tensor:
+    """Causal convolution, by FFT: u (H, B, T), taps (H, T) -> (H, B, T)."""
+    n = fast_length(2 * u.shape[-1] - 1)
+    return torch.fft.irfft(torch.fft.rfft(u, n).mul_(torch.fft.rfft(taps, n)[:, None]), n)[..., : u.shape[-1]]
 
 
-def gated(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor, p: float) -> Tensor:
-    """x + drop(GLU(weight drop(GELU(y)) + bias)): x, y (H, n), weight (2 H, H), bias (2 H,); p = 0 drops nothing."""
-    if torch.compiler.is_compiling():  # the compiler fuses what it sees
-        pre = weight @ F.dropout(F.gelu(y), p) + bias[:, None]
-        return x + F.dropout(F.glu(pre, 0), p)
-    return cast(Tensor, _Gated.apply(x, y, weight, bias, p))  # type: ignore[no-untyped-call]
+def fast_length(n: int) -> int:
+    """The smallest 2^a 3^b 5^c, b and c at most 1, that is at least n."""
+    return min(m << max(0, (-(-n // m) - 1).bit_length()) for m in (1, 3, 5, 15))
 
 
-def _composed_norm(x: Tensor, eps: float) -> Tensor:
-    off = x - x.mean(0, keepdim=True)
-    return off * torch.rsqrt(off.square().mean(0, keepdim=True) + eps)
+class _Block(Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        taps: Tensor,
+        shift: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        eps: float,
+        p: float,
+        p_response: float,
+        read: slice,
+    ) -> Tensor:
+        rows, keep = len(x), 1 - p
+        z, scale = standardised(x.reshape(rows, -1), eps)
+        z = z.view(x.shape)
+        with full_precision(x.device):
+            y, x = _filtered(z, taps, shift, read), _read(x, shift, taps, read)
+        noise = F.dropout(torch.ones_like(y), p_response) if p_response else None
+        if noise is not None:
+            y.mul_(noise)
+        first, second = _barred(y, p) if p else (None, None)
+        if first is not None:
+            y.add_(first, alpha=BARRED)
+        y = y.view(rows, -1)
+        a = F.gelu(y)
+        half = _autocast_type(a)
+        pre = _product(weight / keep, a, half).add_(bias[:, None])  # 1 / keep: what is kept counts more
+        value, gate = pre[:rows], pre[rows:]
+        if second is not None:
+            gate.add_(second.view(gate.shape), alpha=BARRED)
+        torch.sigmoid(gate, out=gate)
+        ctx.save_for_backward(z, scale, taps, y, a, pre, weight, noise)
+        ctx.keep, ctx.half, ctx.read = keep, half, read
+        return torch.addcmul(x, value.view(x.shape), gate.view(x.shape), value=1 / keep)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        z, scale, taps, y, a, pre, weight, noise = ctx.saved_tensors
+        rows, keep = len(y), ctx.keep
+        d_pre = _through_gate(grad.reshape(rows, -1), pre)  # without the two factors 1 / keep
+        d_weight = _product(d_pre, a.t(), ctx.half).mul_(keep**-2)
+        d_bias = d_pre.sum(1).mul_(1 / keep)
+        d_y = _product((weight * keep**-2).t(), d_pre, ctx.half)
+        OPS.gelu_backward.grad_input(d_y, y, grad_input=d_y)
+        d_y = d_y.view(grad.shape)
+        if noise is not None:
+            d_y.mul_(noise)
+        with full_precision(grad.device):
+            d_z, d_taps, d_shift = _through_filter(d_y, z, taps, ctx.read)
+            d_x = _through_standardised(d_z.view(rows, -1), z.view(rows, -1), scale).view(z.shape)
+        if d_x.shape == grad.shape:
+            torch.addcmul(grad, d_x, scale.view(1, *grad.shape[1:]), out=d_x)
+        else:
+            _read(d_x.mul_(scale.view(1, *z.shape[1:])), d_shift, taps, ctx.read).add_(grad)
+        return d_x, d_taps, d_shift, d_weight, d_bias, None, None, None, None
 
 
-def _standardised(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+def standardised(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """z and 1 / deviation (1, n) of x (H, n): two passes, as accurate as the running form and far faster."""
     ones = _mean_row(x)
     with full_precision(x.device):
@@ -68,124 +155,64 @@ def _standardised(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 
 
 def _through_standardised(grad: Tensor, z: Tensor, scale: Tensor) -> Tensor:
-    """Gradient of x out of that of z, which is overwritten."""
+    """Gradient of x, times the deviation, out of that of z, which is overwritten."""
     ones = _mean_row(z)
-    with full_precision(z.device):
-        product = ones @ (grad * z)
-        grad.sub_(ones @ grad)
-    return grad.addcmul_(z, product, value=-1).mul_(scale)
+    product = ones @ (grad * z)
+    return grad.sub_(ones @ grad).addcmul_(z, product, value=-1)
 
 
 def _mean_row(x: Tensor) -> Tensor:
     return x.new_full((1, x.shape[0]), 1 / x.shape[0])
 
 
-class _Normalised(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
-        z, scale = _standardised(x.reshape(x.shape[0], -1), eps)
-        ctx.save_for_backward(z, scale)
-        return z.view(x.shape)
-
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        z, scale = ctx.saved_tensors
-        own = grad.reshape(z.shape)
-        d_x = _through_standardised(own if own.data_ptr() != grad.data_ptr() else own.clone(), z, scale)
-        return d_x.view(grad.shape), None
+def _read(x: Tensor, shift: Tensor, taps: Tensor, read: slice) -> Tensor:
+    """The part of x that a block has an output for."""
+    return x[:, -shift.shape[1] :] if taps.dim() == 3 else x[..., read]
 
 
-class _NormedChunks(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, eps: float, mixing: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-        z, scale = _standardised(x.reshape(x.shape[0], -1), eps)
-        ctx.save_for_backward(z, scale, mixing)
-        ctx.shape = x.shape
-        with full_precision(x.device):
-            y = torch.bmm(mixing, z.view(x.shape)).add_(shift[..., None])
-        return y, x[:, -shift.shape[1] :].contiguous()
-
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, grad: Tensor, beside: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
-        z, scale, mixing = ctx.saved_tensors
-        d_mixing = torch.bmm(grad, z.view(ctx.shape).transpose(1, 2))
-        d_z = mixing.transpose(1, 2) * grad if mixing.shape[1] == 1 else torch.bmm(mixing.transpose(1, 2), grad)
-        d_x = _through_standardised(d_z.view(z.shape), z, scale).view(ctx.shape)
-        d_x[:, -mixing.shape[1] :] += beside
-        return d_x, None, d_mixing, grad.sum(-1)
+def _filtered(z: Tensor, taps: Tensor, shift: Tensor, read: slice) -> Tensor:
+    """F(z) + shift, contiguous."""
+    if taps.dim() == 3:
+        return torch.bmm(taps, z).add_(shift[..., None])
+    return convolved(z, taps)[..., read] + shift[:, None, read]
 
 
-class _Convolved(Function):
-    @staticmethod
-    def forward(ctx: Any, u: Tensor, taps: Tensor, shift: Tensor) -> Tensor:
-        steps = u.shape[-1]
-        n = fast_length(2 * steps - 1)
-        u_f, taps_f = torch.fft.rfft(u, n), torch.fft.rfft(taps, n)[:, None]
-        ctx.save_for_backward(u, taps_f)  # the spectrum of u is cheaper to make again than to keep
-        ctx.n = n
-        return torch.fft.irfft(u_f.mul_(taps_f), n)[..., :steps] + shift[:, None]
-
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        u, taps_f = ctx.saved_tensors
-        n, steps = ctx.n, u.shape[-1]
-        grad_f, u_f = torch.fft.rfft(grad, n), torch.fft.rfft(u, n)
-        d_taps = torch.fft.irfft(u_f.conj().mul(grad_f).sum(1), n)[:, :steps]
-        return torch.fft.irfft(grad_f * taps_f.conj(), n)[..., :steps], d_taps, grad.sum(1)
+def _through_filter(grad: Tensor, z: Tensor, taps: Tensor, read: slice) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of z, taps and shift; that of z is new."""
+    if taps.dim() == 3:
+        back = taps.transpose(1, 2)
+        d_z = back * grad if taps.shape[1] == 1 else torch.bmm(back, grad)
+        return d_z, torch.bmm(grad, z.transpose(1, 2)), grad.sum(-1)
+    if read != EVERY:
+        part, grad = grad, torch.zeros_like(z)
+        grad[..., read] = part
+    n, steps = fast_length(2 * z.shape[-1] - 1), z.shape[-1]
+    grad_f, z_f, taps_f = (torch.fft.rfft(each, n) for each in (grad, z, taps))
+    d_taps = torch.fft.irfft(z_f.conj().mul(grad_f).sum(1), n)[:, :steps]
+    return torch.fft.irfft(grad_f.mul_(taps_f.conj()[:, None]), n)[..., :steps].contiguous(), d_taps, grad.sum(1)
 
 
-class _Gated(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor, weight: Tensor, bias: Tensor, p: float) -> Tensor:
-        rows, keep = len(y), 1 - p
-        a = F.gelu(y)
-        first, second = _masks(a, p) if p else (None, None)
-        if first is not None:
-            a.mul_(first)
-        half = _autocast_type(a)
-        pre = _product(weight / keep, a, half).add_(bias[:, None])  # 1 / keep: what is kept counts more
-        value, gate = pre[:rows], pre[rows:]
-        torch.sigmoid(gate, out=gate)
-        out = value * gate
-        if second is not None:
-            out.mul_(second)
-        ctx.save_for_backward(y, a, pre, weight, first, second)
-        ctx.keep, ctx.half = keep, half
-        return torch.add(x, out, alpha=1 / keep, out=out)
-
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
-        y, a, pre, weight, first, second = ctx.saved_tensors
-        rows, keep, half = len(y), ctx.keep, ctx.half
-        value, gate = pre[:rows], pre[rows:]
-        d_pre = torch.empty_like(pre)  # without the two factors 1 / keep
-        d_value, d_gate = d_pre[:rows], d_pre[rows:]
-        torch.mul(grad, gate, out=d_value)
-        if second is not None:
-            d_value.mul_(second)
-        torch.mul(d_value, value, out=d_gate)
-        d_gate.addcmul_(d_gate, gate, value=-1)  # gate' = gate (1 - gate)
-        d_weight = _product(d_pre, a.t(), half).mul_(keep**-2)
-        d_a = _product((weight * keep**-2).t(), d_pre, half)
-        if first is not None:
-            d_a.mul_(first)
-        d_y = torch.ops.aten.gelu_backward(d_a, y)
-        return grad, d_y, d_weight, d_pre.sum(1).mul_(1 / keep), None
+def _through_gate(grad: Tensor, pre: Tensor) -> Tensor:
+    """Gradient (2 H, n) of W a + b out of that of value * gate; pre (2 H, n): value over gate."""
+    value, gate = pre.chunk(2)
+    made = torch.empty_like(pre)
+    d_value, d_gate = made.chunk(2)
+    torch.mul(grad, gate, out=d_value)
+    torch.mul(grad, value, out=d_gate)
+    OPS.sigmoid_backward.grad_input(d_gate, gate, grad_input=d_gate)
+    return made
 
 
-def _masks(like: Tensor, p: float) -> tuple[Tensor, ...]:
-    """Two of zeros with probability p (to 2^-16), else ones, bfloat16: what arrays of this shape are multiplied by."""
+def _barred(like: Tensor, p: float) -> tuple[Tensor, ...]:
+    """Two of the shape of `like`, -1 with probability p (to 2^-16), else 0."""
     if like.device.type != "cpu":
-        return torch.empty((2, *like.shape), dtype=torch.bfloat16, device=like.device).bernoulli_(1 - p).unbind()
+        kept = torch.empty((2, *like.shape), dtype=torch.bfloat16, device=like.device).bernoulli_(1 - p)
+        return kept.sub_(1).unbind()
     count = 2 * like.numel()
     words = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)  # 64 bits for four elements
     limit = round(p * 2**16) - 2**15
-    ones = words.view(torch.int16).clamp_(limit - 1, limit).sub_(limit - 1).mul_(BF16_ONE)
-    return ones.view(torch.bfloat16)[:count].view(2, *like.shape).unbind()
+    shares = words.view(torch.int16).clamp_(limit - 1, limit).sub_(limit)
+    return shares[:count].view(2, *like.shape).unbind()
 
 
 def _autocast_type(x: Tensor) -> torch.dtype | None:
@@ -200,8 +227,3 @@ def _product(a: Tensor, b: Tensor, half: torch.dtype | None) -> Tensor:
         return a @ b
     with full_precision(a.device):
         return (a.to(half) @ b.to(half)).to(a.dtype)
-
-
-def fast_length(n: int) -> int:
-    """The smallest 2^a 3^b 5^c, b and c at most 1, that is at least n."""
-    return min(m << max(0, (-(-n // m) - 1).bit_length()) for m in (1, 3, 5, 15))
