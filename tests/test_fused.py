@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 import torch.nn.functional as F  # noqa: E402
 
 from hiss.models import S4, S4D, Hierarchical, Mamba  # noqa: E402
-from hiss.models.fused import convolved, gated, normalised, normed_chunks  # noqa: E402
+from hiss.models.fused import block, composed, standardised  # noqa: E402
 from hiss.models.powers import modal_taps  # noqa: E402
 
 EPS = 1e-5
@@ -22,9 +22,19 @@ def some(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
 
 
-def dropped(*arrays: torch.Tensor) -> torch.Tensor:
-    torch.manual_seed(1)  # the same masks at each call
-    return gated(*arrays, 0.3)
+EVERY = slice(None)
+WAYS = {
+    "chunks": ((3, 4, 5), (3, 4, 4), (3, 4), EVERY),
+    "ends of chunks": ((3, 4, 5), (3, 1, 4), (3, 1), EVERY),
+    "sequences": ((3, 2, 7), (3, 7), (3, 7), EVERY),
+    "some steps": ((3, 2, 7), (3, 7), (3, 7), slice(1, None, 3)),
+}
+
+
+def arrays(way: str) -> tuple[list[torch.Tensor], slice]:
+    torch.manual_seed(0)
+    *shapes, read = WAYS[way]
+    return [*(some(*shape) for shape in shapes), some(6, 3), some(6)], read
 
 
 @pytest.mark.parametrize("rule", ["zoh", "bilinear"])
@@ -35,15 +45,22 @@ def test_gradients_of_taps_are_right(rule: str, length: int) -> None:
     assert torch.autograd.gradcheck(lambda *p: modal_taps(*p, rule, length), parameters)
 
 
-def test_gradients_are_right() -> None:
-    torch.manual_seed(0)
-    check = torch.autograd.gradcheck
-    assert check(lambda x: normalised(x, EPS), (some(5, 2, 3),))
-    for last in (1, 4):
-        assert check(lambda *a: normed_chunks(a[0], EPS, *a[1:]), (some(3, 4, 5), some(3, last, 4), some(3, last)))
-    assert check(convolved, (some(2, 3, 7), some(2, 7), some(2, 7)))
-    assert check(lambda *a: gated(*a, 0.0), (some(3, 7), some(3, 7), some(6, 3), some(6)))
-    assert check(dropped, (some(3, 7), some(3, 7), some(6, 3), some(6)))
+@pytest.mark.parametrize("way", WAYS)
+def test_a_block_says_what_its_formula_says(way: str) -> None:
+    given, read = arrays(way)
+    torch.testing.assert_close(block(*given, EPS, read=read), composed(*given, EPS, read=read), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("drops", [(0.0, 0.0), (0.3, 0.0), (0.3, 0.4)])
+@pytest.mark.parametrize("way", WAYS)
+def test_gradients_are_right(way: str, drops: tuple[float, float]) -> None:
+    given, read = arrays(way)
+
+    def made(*its: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(1)  # the same masks at each call
+        return block(*its, EPS, *drops, read)
+
+    assert torch.autograd.gradcheck(made, given)
 
 
 def test_a_norm_of_large_offsets_keeps_its_digits() -> None:
@@ -51,16 +68,16 @@ def test_a_norm_of_large_offsets_keeps_its_digits() -> None:
     torch.manual_seed(0)
     x = torch.randn(64, 50) + 1e3
     exact = F.layer_norm(x.double().T, (64,)).T
-    assert (normalised(x, EPS) - exact).abs().max() < 1e3 * 2**-21
+    assert (standardised(x, EPS)[0] - exact).abs().max() < 1e3 * 2**-21
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5])
 def test_dropout_leaves_out_its_share_and_keeps_the_mean(p: float) -> None:
     torch.manual_seed(0)
     n = 500_000
-    zero, one = torch.zeros(1, n), torch.ones(1, n)
+    zero, one = torch.zeros(1, 1, n), torch.ones(1, 1)
     weight, bias = torch.tensor([[0.0], [0.0]]), torch.tensor([1.0, 50.0])  # value 1, gate open
-    y = gated(zero, one, weight, bias, p)
+    y = block(zero, zero[..., :1], one, weight, bias, EPS, p)[0]
     deviation = (p * (1 - p) / n) ** 0.5
     assert abs(float((y == 0).double().mean()) - p) < 5 * deviation + 2**-16
     assert abs(float(y.double().mean()) - 1) < 5 * deviation / (1 - p) + 2**-15

@@ -12,6 +12,7 @@ masks are neither multiplied by nor kept for the gradient.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, cast
 
 import torch
@@ -25,7 +26,8 @@ from hiss.models.stack import full_precision
 
 BARRED = 1e30
 EVERY = slice(None)
-OPS = torch.ops.aten
+GELU_BACKWARD = torch.ops.aten.gelu_backward.grad_input
+SIGMOID_BACKWARD = torch.ops.aten.sigmoid_backward.grad_input
 
 
 def block(
@@ -99,82 +101,85 @@ class _Block(Function):
         p_response: float,
         read: slice,
     ) -> Tensor:
-        rows, keep = len(x), 1 - p
-        z, scale = standardised(x.reshape(rows, -1), eps)
-        z = z.view(x.shape)
+        half = _autocast_type(x)
         with full_precision(x.device):
-            y, x = _filtered(z, taps, shift, read), _read(x, shift, taps, read)
-        noise = F.dropout(torch.ones_like(y), p_response) if p_response else None
-        if noise is not None:
-            y.mul_(noise)
-        first, second = _barred(y, p) if p else (None, None)
-        if first is not None:
-            y.add_(first, alpha=BARRED)
-        y = y.view(rows, -1)
-        a = F.gelu(y)
-        half = _autocast_type(a)
-        pre = _product(weight / keep, a, half).add_(bias[:, None])  # 1 / keep: what is kept counts more
-        value, gate = pre[:rows], pre[rows:]
-        if second is not None:
-            gate.add_(second.view(gate.shape), alpha=BARRED)
-        torch.sigmoid(gate, out=gate)
-        ctx.save_for_backward(z, scale, taps, y, a, pre, weight, noise)
-        ctx.keep, ctx.half, ctx.read = keep, half, read
-        return torch.addcmul(x, value.view(x.shape), gate.view(x.shape), value=1 / keep)
+            z, scale = standardised(x.reshape(len(x), -1), eps)
+            z, x = z.view(x.shape), x[:, -shift.shape[1] :] if taps.dim() == 3 else x[..., read]
+            noise = F.dropout(torch.ones_like(x), p_response) if p_response else None
+            first, second = _barred(x, p) if p else (None, None)
+            y = _filtered(z, taps, shift, read, noise, first).view(len(x), -1)
+            a = F.gelu(y)
+            pre = _mixed(a, weight, bias, 1 / (1 - p), second, half)  # what is kept counts more
+            value, gate = _halves(pre)
+            torch.sigmoid(gate, out=gate)
+            ctx.save_for_backward(z, scale, taps, y, a, pre, weight, noise)
+            ctx.more, ctx.half, ctx.read = 1 / (1 - p), half, read
+            return torch.addcmul(x, value.view(x.shape), gate.view(x.shape), value=ctx.more)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         z, scale, taps, y, a, pre, weight, noise = ctx.saved_tensors
-        rows, keep = len(y), ctx.keep
-        d_pre = _through_gate(grad.reshape(rows, -1), pre)  # without the two factors 1 / keep
-        d_weight = _product(d_pre, a.t(), ctx.half).mul_(keep**-2)
-        d_bias = d_pre.sum(1).mul_(1 / keep)
-        d_y = _product((weight * keep**-2).t(), d_pre, ctx.half)
-        OPS.gelu_backward.grad_input(d_y, y, grad_input=d_y)
-        d_y = d_y.view(grad.shape)
-        if noise is not None:
-            d_y.mul_(noise)
+        more, half = ctx.more, ctx.half
         with full_precision(grad.device):
+            d_pre = _through_gate(grad.reshape(len(y), -1), pre)  # without the two factors `more`
+            d_weight = _product(d_pre, a.t(), more**2, half)
+            d_y = _product(weight.t(), d_pre, more**2, half)
+            GELU_BACKWARD(d_y, y, grad_input=d_y)
+            d_y = d_y.view(grad.shape)
+            if noise is not None:
+                d_y.mul_(noise)
             d_z, d_taps, d_shift = _through_filter(d_y, z, taps, ctx.read)
-            d_x = _through_standardised(d_z.view(rows, -1), z.view(rows, -1), scale).view(z.shape)
-        if d_x.shape == grad.shape:
-            torch.addcmul(grad, d_x, scale.view(1, *grad.shape[1:]), out=d_x)
-        else:
-            _read(d_x.mul_(scale.view(1, *z.shape[1:])), d_shift, taps, ctx.read).add_(grad)
-        return d_x, d_taps, d_shift, d_weight, d_bias, None, None, None, None
+            d_x = _through_standardised(d_z, z, scale)
+            scale = scale.view(1, *z.shape[1:])
+            if d_x.shape == grad.shape:
+                torch.addcmul(grad, d_x, scale, out=d_x)
+            else:
+                d_x.mul_(scale)
+                beside = d_x[:, -grad.shape[1] :] if taps.dim() == 3 else d_x[..., ctx.read]
+                beside.add_(grad)
+            return d_x, d_taps, d_shift, d_weight, d_pre.sum(1).mul_(more), None, None, None, None
 
 
 def standardised(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """z and 1 / deviation (1, n) of x (H, n): two passes, as accurate as the running form and far faster."""
-    ones = _mean_row(x)
-    with full_precision(x.device):
-        z = x - ones @ x
-        scale = torch.rsqrt(ones @ (z * z) + eps)
+    ones = _constant(len(x), 1 / len(x), x.dtype, x.device)
+    z = x - torch.mm(ones, x)
+    scale = torch.addmm(_constant(1, eps, x.dtype, x.device), ones, z * z).rsqrt_()
     return z.mul_(scale), scale
 
 
 def _through_standardised(grad: Tensor, z: Tensor, scale: Tensor) -> Tensor:
-    """Gradient of x, times the deviation, out of that of z, which is overwritten."""
-    ones = _mean_row(z)
-    product = ones @ (grad * z)
-    return grad.sub_(ones @ grad).addcmul_(z, product, value=-1)
+    """Gradient of x, times the deviation, out of that of z (H, ...), which is overwritten."""
+    ones, rows = _constant(len(z), 1 / len(z), z.dtype, z.device), scale.shape[1]
+    flat, z = grad.view(-1, rows), z.view(-1, rows)
+    product = torch.mm(ones, flat * z)
+    flat.sub_(torch.mm(ones, flat)).addcmul_(z, product, value=-1)
+    return grad
 
 
-def _mean_row(x: Tensor) -> Tensor:
-    return x.new_full((1, x.shape[0]), 1 / x.shape[0])
+@lru_cache(maxsize=64)
+def _constant(count: int, value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A row (1, count)."""
+    with torch.inference_mode(False):  # what is kept must serve training too
+        return torch.full((1, count), value, dtype=dtype, device=device)
 
 
-def _read(x: Tensor, shift: Tensor, taps: Tensor, read: slice) -> Tensor:
-    """The part of x that a block has an output for."""
-    return x[:, -shift.shape[1] :] if taps.dim() == 3 else x[..., read]
-
-
-def _filtered(z: Tensor, taps: Tensor, shift: Tensor, read: slice) -> Tensor:
-    """F(z) + shift, contiguous."""
+def _filtered(
+    z: Tensor, taps: Tensor, shift: Tensor, read: slice, noise: Tensor | None, barred: Tensor | None
+) -> Tensor:
+    """noise (F(z) + shift), barred, contiguous."""
     if taps.dim() == 3:
-        return torch.bmm(taps, z).add_(shift[..., None])
-    return convolved(z, taps)[..., read] + shift[:, None, read]
+        start = shift[..., None]
+        if barred is None or noise is not None:
+            y = torch.baddbmm(start, taps, z)
+        else:
+            return torch.add(start, barred, alpha=BARRED).baddbmm_(taps, z)
+    else:
+        y = convolved(z, taps)[..., read] + shift[:, None, read]
+    if noise is not None:
+        y.mul_(noise)
+    return y if barred is None else y.add_(barred, alpha=BARRED)
 
 
 def _through_filter(grad: Tensor, z: Tensor, taps: Tensor, read: slice) -> tuple[Tensor, Tensor, Tensor]:
@@ -189,17 +194,37 @@ def _through_filter(grad: Tensor, z: Tensor, taps: Tensor, read: slice) -> tuple
     n, steps = fast_length(2 * z.shape[-1] - 1), z.shape[-1]
     grad_f, z_f, taps_f = (torch.fft.rfft(each, n) for each in (grad, z, taps))
     d_taps = torch.fft.irfft(z_f.conj().mul(grad_f).sum(1), n)[:, :steps]
-    return torch.fft.irfft(grad_f.mul_(taps_f.conj()[:, None]), n)[..., :steps].contiguous(), d_taps, grad.sum(1)
+    d_z = torch.fft.irfft(grad_f.mul_(taps_f.conj()[:, None]), n)[..., :steps]
+    return d_z.contiguous(), d_taps, grad.sum(1)
+
+
+def _mixed(
+    a: Tensor, weight: Tensor, bias: Tensor, more: float, barred: Tensor | None, half: torch.dtype | None
+) -> Tensor:
+    """more weight a + bias, the second half of it barred."""
+    if half is None:
+        pre = torch.addmm(bias[:, None], weight, a, alpha=more)
+    else:
+        pre = _product(weight, a, more, half).add_(bias[:, None])
+    if barred is not None:
+        gate = _halves(pre)[1]
+        gate.add_(barred.view(gate.shape), alpha=BARRED)
+    return pre
+
+
+def _halves(pre: Tensor) -> tuple[Tensor, Tensor]:
+    rows = len(pre) // 2
+    return pre[:rows], pre[rows:]
 
 
 def _through_gate(grad: Tensor, pre: Tensor) -> Tensor:
     """Gradient (2 H, n) of W a + b out of that of value * gate; pre (2 H, n): value over gate."""
-    value, gate = pre.chunk(2)
+    value, gate = _halves(pre)
     made = torch.empty_like(pre)
-    d_value, d_gate = made.chunk(2)
+    d_value, d_gate = _halves(made)
     torch.mul(grad, gate, out=d_value)
     torch.mul(grad, value, out=d_gate)
-    OPS.sigmoid_backward.grad_input(d_gate, gate, grad_input=d_gate)
+    SIGMOID_BACKWARD(d_gate, gate, grad_input=d_gate)
     return made
 
 
@@ -221,9 +246,8 @@ def _autocast_type(x: Tensor) -> torch.dtype | None:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
 
 
-def _product(a: Tensor, b: Tensor, half: torch.dtype | None) -> Tensor:
-    """a b, in the type of a."""
+def _product(a: Tensor, b: Tensor, more: float, half: torch.dtype | None) -> Tensor:
+    """more a b, in the type of a."""
     if half is None:
-        return a @ b
-    with full_precision(a.device):
-        return (a.to(half) @ b.to(half)).to(a.dtype)
+        return torch.addmm(_constant(1, 0.0, a.dtype, a.device), a, b, beta=0, alpha=more)
+    return torch.mm(a.to(half), b.to(half)).to(a.dtype).mul_(more)
