@@ -175,7 +175,6 @@ def _rotated(values: F64, groups: Groups, rotations: F64) -> F64:
 
 def augmentation(options: Any, scaling: Scaling, turns: Turns | None) -> Augmentation | None:
     """What TrainOptions ask for; None where they ask for nothing."""
-    noise = options.input_noise or 0.0
-    if turns is None and not (options.gain or options.offset or noise):
+    if turns is None and not (options.gain or options.offset or options.input_noise):
         return None
-    return Augmentation(scaling, turns, options.gain, options.offset, noise)
+    return Augmentation(scaling, turns, options.gain, options.offset, options.input_noise)

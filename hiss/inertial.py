@@ -84,17 +84,6 @@ class Inertial:
         return Inertial(acc, gyr, float(data["angle"]), decay, mix)  # type: ignore[arg-type]
 
 
-Axes = tuple[int, int, int]
-
-
-def inertial_axes(channels: Seq[Channel]) -> tuple[Axes, Axes] | None:
-    """(accelerations, angular rates), by their units, where there are exactly three of each, each in a row."""
-    acc, gyr = ([i for i, c in enumerate(channels) if c.unit in units] for units in (ACCELERATION, TURNING))
-    if len(acc) != 3 or len(gyr) != 3 or acc[2] - acc[0] != 2 or gyr[2] - gyr[0] != 2:
-        return None
-    return (acc[0], acc[1], acc[2]), (gyr[0], gyr[1], gyr[2])
-
-
 def find_inertial(
     channels: Seq[Channel], recordings: Seq[NDArray[np.floating[Any]]], rate_hz: float
 ) -> Inertial | None:
@@ -102,18 +91,14 @@ def find_inertial(
 
     recordings: samples (T, C) that M is made of. None where the channels are others.
     """
-    if (axes := inertial_axes(channels)) is None:
+    acc = [i for i, c in enumerate(channels) if c.unit in ACCELERATION]
+    gyr = [i for i, c in enumerate(channels) if c.unit in TURNING]
+    if len(acc) != 3 or len(gyr) != 3 or acc[2] - acc[0] != 2 or gyr[2] - gyr[0] != 2:
         return None
-    acc, gyr = axes
     angle = TURNING[channels[gyr[0]].unit] / rate_hz
     decay = np.exp(-1 / (rate_hz * np.array(TIMES_S)))
-    plain = Inertial(acc, gyr, angle, decay, np.eye(len(decay)))
+    plain = Inertial(tuple(acc), tuple(gyr), angle, decay, np.eye(len(decay)))  # type: ignore[arg-type]
     return Inertial(plain.acc, plain.gyr, angle, decay, uncorrelated([plain.filtered(x)[0] for x in recordings]))
-
-
-def bare(channels: Seq[Channel]) -> bool:
-    """True of accelerations and angular rates alone."""
-    return all(c.unit in ACCELERATION or c.unit in TURNING for c in channels)
 
 
 def uncorrelated(filtered: Seq[F64]) -> F64:

@@ -172,27 +172,6 @@ def test_a_base_that_explains_too_little_is_dropped_with_a_message(capsys: pytes
     assert run.estimate(noise.x[None]).shape == (1, 80, 1)
 
 
-@pytest.mark.parametrize(("unit", "tare", "bare"), [("g", 0, True), ("uT", 0, False), ("g", 20, False)])
-def test_inertial_channels_that_nothing_linear_explains_are_learned_with_noise(
-    unit: str, tare: int, bare: bool
-) -> None:
-    """By units, as hiss.inertial goes; a base or a tare takes the noise away, and what is asked for stands."""
-    target = np.random.default_rng(0).normal(size=(400, 1))
-    moving = dataclasses.replace(recording(), y=target, channels=make_channels(["p", "q"], unit))
-
-    def weights(noise: float | None) -> list[bytes]:
-        options = dataclasses.replace(QUICK, steps=4, input_noise=noise)
-        module = fit(SPEC, [moving], "force", options=options, tare=tare, progress=False, device="cpu").module
-        return [p.detach().numpy().tobytes() for p in module.parameters()]
-
-    usual, quiet, noisy = weights(None), weights(0.0), weights(0.2)
-    assert usual == (noisy if bare else quiet)
-    assert noisy != quiet
-    assert TrainOptions().settled(False, bare=True).n_steps > TrainOptions().settled(False).n_steps
-    assert TrainOptions().settled(True, bare=True) == TrainOptions().settled(True)
-    assert TrainOptions(input_noise=0.1, steps=7).settled(False, bare=True).n_steps == 7
-
-
 def test_the_base_chooses_the_window_on_validation() -> None:
     parts = sequences([recording(1000)], fit_scaling([recording(1000)]))
     val = Windows(parts, 60, 5).spread(8)

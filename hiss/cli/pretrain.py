@@ -27,7 +27,7 @@ from hiss.files import check_folder
 @click.option("--tare", help="Samples at the start whose mean is taken off, or auto. [auto]")
 @click.option("--low", help="Low level, as in hiss train. [32x2]")
 @click.option("--high", help="High level. [32x2]")
-@click.option("--restart/--no-restart", default=None, help="Low level anew in every chunk, as in the paper. [with]")
+@click.option("--restart/--no-restart", default=None, help="Low level anew in every chunk. [with]")
 @click.option("--flat", help="One stack over every sample instead of two levels.")
 @click.option("--d-state", type=int, help="Real states per channel of S4D. [16]")
 @click.option("--seed", type=click.IntRange(min=0), help="Same seed, same checkpoint. [0]")

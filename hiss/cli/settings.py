@@ -54,7 +54,7 @@ OPTION_KEYS = {
     "compile": bool,
 }
 """Keys that go to TrainOptions, with their types; those not given keep its defaults."""
-NOT_SAID = ("rate", "period", "out", "steps", "patience", "lags", "denoise", "window_samples", "input_noise", "restart")
+NOT_SAID = ("rate", "period", "out", "steps", "patience", "lags", "denoise", "window_samples")
 """Keys that may be None: the data then say it."""
 TRUTH = {"true": True, "false": False}
 
@@ -76,7 +76,7 @@ class Settings:
     base: bool = True  # the exactly fitted linear part
     low: str = LEVELS["low"]  # the low level: [FAMILY:]d_model x n_layers[,KEY=VALUE]...
     high: str = ""  # none = 32x2 for tared recordings, mamba:32x2,dropout=0.1 for others
-    restart: bool | None = None  # low begins every chunk anew, as in the paper; None = not of bare inertial channels
+    restart: bool = True  # low begins every chunk anew, as in the paper; else it carries its state on
     flat: str = ""  # one stack over every sample instead of two levels
     d_state: int = 16  # of S4D levels, as init, discretization and dropout
     model: str = "hiss"  # or "arnet": the linear part alone, its lags chosen
@@ -132,7 +132,7 @@ class Settings:
         model: Any = (
             Flat(self._level("flat"), period)
             if self.flat
-            else Hierarchical(self._level("low"), self._level("high"), period, self.restart is not False)
+            else Hierarchical(self._level("low"), self._level("high"), period, self.restart)
         )
         return Residual(ARNet(period=period), model) if self.base else model
 

@@ -12,10 +12,9 @@ import click
 from hiss.changes import change_names
 from hiss.cli.levels import LEVELS
 from hiss.cli.settings import Settings
-from hiss.inertial import bare, inertial_axes
 
 if TYPE_CHECKING:
-    from hiss.recording import Channel, Recording
+    from hiss.recording import Recording
     from hiss.training import Run
 
 
@@ -31,7 +30,7 @@ def settled(settings: Settings, train: list[Recording], source: Run | None) -> S
         raise click.UsageError("the recordings have irregular stamps; give the rate to train at, such as --rate 50")
     settings = dataclasses.replace(settings, lags=_lags(settings, train), period=settings.period or _period(settings))
     tared = any(r.tared for r in train) or settings.tare not in ("auto", "0")
-    settings = dataclasses.replace(settings, **_following(settings, tared), restart=_restarts(settings, train, tared))
+    settings = dataclasses.replace(settings, **_following(settings, tared))
     name = settings.target[0] if len(settings.target) == 1 else "run"
     if settings.of_series:
         name = re.split(r"[+-]\d+$", settings.target[0])[0]
@@ -51,23 +50,6 @@ def _following(settings: Settings, tared: bool) -> dict[str, Any]:
     return {"high": high, "options": {"batch": 4, **settings.options} if tared else settings.options}
 
 
-def _restarts(settings: Settings, train: list[Recording], tared: bool) -> bool:
-    """Bare inertial channels have no columns that bring their past along (docs/recipe.md)."""
-    if settings.restart is not None:
-        return settings.restart
-    channels = _inputs(settings, train)
-    columns = settings.options.get("inertial", True) and inertial_axes(channels) is not None
-    return tared or settings.of_series or columns or not bare(channels)
-
-
-def _inputs(settings: Settings, train: list[Recording]) -> tuple[Channel, ...]:
-    """The channels that the model will read."""
-    from hiss.recording import choose_inputs, choose_targets
-
-    at_rate = train[0].resampled(settings.rate) if settings.rate else train[0]
-    return choose_inputs(choose_targets(at_rate, settings.target), settings.inputs).channels
-
-
 def _period(settings: Settings) -> int | None:
     """Of a series an estimate is made at every sample."""
     return 1 if settings.of_series else None
@@ -75,9 +57,12 @@ def _period(settings: Settings) -> int | None:
 
 def channels_of(settings: Settings, train: list[Recording]) -> list[str]:
     """The channels that the model will read, where an AR-Net is told of single ones."""
+    from hiss.recording import choose_inputs, choose_targets
+
     if not settings.range and settings.denoise is None:
         return []
-    return [c.name for c in _inputs(settings, train)]
+    at_rate = train[0].resampled(settings.rate) if settings.rate else train[0]
+    return [c.name for c in choose_inputs(choose_targets(at_rate, settings.target), settings.inputs).channels]
 
 
 def _lags(settings: Settings, train: list[Recording]) -> int | None:

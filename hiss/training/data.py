@@ -18,7 +18,6 @@ from hiss.dataset import (
     window_length,
 )
 from hiss.errors import TrainingError
-from hiss.inertial import bare
 from hiss.recording import Recording, check_channels
 from hiss.training.filtering import behind
 from hiss.training.options import TrainOptions
@@ -38,7 +37,6 @@ class Data:
     val: Batch
     scaling: Scaling
     rate_hz: float
-    bare: bool  # accelerations and angular rates alone, neither tared nor with the columns of hiss.inertial
     turns: Turns | None = None
     target_std: list[float] | None = None  # where the scaling of targets is not their deviation
 
@@ -73,16 +71,7 @@ def data_of(
     retare = find_retare(fit_on, scaling, options.retare)
     augment = augmentation(options, scaling, turns)
     std = None if options.scaling == "standard" or start else target_deviation(fit_on).tolist()
-    return Data(
-        parts,
-        Windows(parts, length, period, resting, retare, augment),
-        batch,
-        scaling,
-        rate_hz,
-        bare(fit_on[0].channels) and not fit_on[0].tared and scaling.inertial is None,
-        turns,
-        std,
-    )
+    return Data(parts, Windows(parts, length, period, resting, retare, augment), batch, scaling, rate_hz, turns, std)
 
 
 def _scaling(

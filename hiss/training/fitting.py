@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from hiss.augment import augmentation
 from hiss.dataset import Windows, hold_out, prepare
 from hiss.errors import TrainingError
 from hiss.gaps import Gaps
@@ -173,8 +172,7 @@ def _fitted(
         base, options = None, dataclasses.replace(options, whiten=0.0)  # its first layer reads lags, not columns
     elif isinstance(spec, ARNet) or (isinstance(spec, Residual) and spec.correction is None):
         return _finished(run, base, None, writes)
-    options = options.settled(base is not None, bare=data.bare and not grids)
-    data.windows.augment = augmentation(options, data.scaling, data.turns)
+    options = options.settled(base is not None)
     if grids:
         learner = _imitator(data, base, options, device, kept, grids)
     else:

@@ -13,7 +13,7 @@ from hiss.scaling_rules import RULES
 class TrainOptions:
     """Choices of `fit`; the defaults are the recipe that the README's figures come from."""
 
-    steps: int | None = None  # updates in all; None = 600 beside a linear base, 1200 without, 2400 where bare
+    steps: int | None = None  # updates in all; None = 600 beside a linear base, 1200 without
     epoch_steps: int = 40  # updates between two validations
     batch: int = 8  # windows per update
     window_samples: int | None = None  # length of a window; None = 1200, or half the longest recording
@@ -36,7 +36,7 @@ class TrainOptions:
     rotate: str = "none"  # or yaw, full: vectors NAME_x _y _z turned at random; yaw_inputs, full_inputs: targets stay
     gain: float = 0.0  # deviation of the gain of each channel in a training window
     offset: float = 0.0  # deviation of its offset, in the channel's own deviations
-    input_noise: float | None = None  # deviation of white noise on it, in its own deviations; None = 0, 0.2 where bare
+    input_noise: float = 0.0  # deviation of white noise on it, in the channel's own deviations
     inertial: bool = True  # with the columns of hiss.inertial, where there is an accelerometer and a gyroscope
     least_base: float = 0.98  # share of the validation variance that a base of lags must explain to be kept
     least_inertial: float = 0.5  # the same of a base that reads the columns of hiss.inertial
@@ -52,7 +52,7 @@ class TrainOptions:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be more than 0; got {getattr(self, name)}")
         for name in ("weight_decay", "warmup_steps", "whiten", "min_gain", "gain", "offset", "input_noise"):
-            if not (getattr(self, name) or 0) >= 0:
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)}")
         if not (self.lowpass_hz >= 0 and 1 <= self.lowpass_order <= 8):
             raise ValueError(
@@ -70,18 +70,10 @@ class TrainOptions:
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and less than 1; got {getattr(self, name)}")
 
-    def settled(self, based: bool, bare: bool = False) -> TrainOptions:
-        """With the numbers that depend on whether there is a linear base to start from.
-
-        bare: accelerations or angular rates alone, without the columns of hiss.inertial. Where nothing linear is of
-        help either, a network soon knows a few short recordings by heart; noise on their samples keeps it from that.
-        """
-        bare = bare and not based
-        steps = self.steps or (600 if based else 2400 if bare else 1200)
-        noise = (0.2 if bare else 0.0) if self.input_noise is None else self.input_noise
-        return dataclasses.replace(
-            self, steps=steps, patience=self.patience or (10 if based else 30), input_noise=noise
-        )
+    def settled(self, based: bool) -> TrainOptions:
+        """With the numbers that depend on whether there is a linear base to start from."""
+        steps = self.steps or (600 if based else 1200)
+        return dataclasses.replace(self, steps=steps, patience=self.patience or (10 if based else 30))
 
     @property
     def n_steps(self) -> int:
