@@ -13,13 +13,47 @@ import torch.nn.functional as F  # noqa: E402
 
 from hiss.models import S4, S4D, Hierarchical, Mamba  # noqa: E402
 from hiss.models.fused import block, composed, standardised  # noqa: E402
-from hiss.models.powers import modal_taps  # noqa: E402
+from hiss.models.powers import modal_filters, modal_taps  # noqa: E402
 
 EPS = 1e-5
 
 
 def some(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+
+
+@pytest.mark.parametrize("rule", ["zoh", "bilinear"])
+def test_filters_of_groups_are_those_of_their_layers(rule: str) -> None:
+    """Taps times the gain, sums of taps times the bias, for groups of one and two layers; gradients too."""
+    torch.manual_seed(0)
+    shapes = (3,), (3, 4), (3, 4), (3, 4, 2), (3,), (3,), (3,)
+    kinds = [[some(*shape) for _ in range(3)] for shape in shapes]
+
+    def made(*flat: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return modal_filters([flat[i : i + 3] for i in range(0, len(flat), 3)], rule, ((1, 2), (2, 7)))
+
+    flat = [each for kind in kinds for each in kind]
+    found = made(*flat)
+    for layer, (length, taps, shift) in enumerate(
+        [(2, *found[:2])] + [(7, *its) for its in zip(*found[2:], strict=True)]
+    ):
+        parameters, (gain, bias) = [kind[layer] for kind in kinds[:5]], (kind[layer][:, None] for kind in kinds[5:])
+        want = modal_taps(*parameters, rule, length)
+        torch.testing.assert_close(taps.reshape(3, length), want * gain)
+        torch.testing.assert_close(shift.reshape(3, length), want.cumsum(1) * bias)
+    assert torch.autograd.gradcheck(made, flat)
+
+
+@pytest.mark.parametrize("high", [S4D(6, 1, 8), S4D(6, 1, 8, discretization="bilinear"), S4(6, 1, 8), Mamba(6, 1)])
+@pytest.mark.parametrize("restart", [True, False])
+def test_learning_levels_say_what_they_say_at_rest(high: object, restart: bool) -> None:
+    """Filters made for both levels together are those that each makes for itself."""
+    torch.manual_seed(0)
+    model = Hierarchical(S4D(6, 2, 8), high, 5, restart=restart).build(4, 2).double().eval()
+    x = torch.randn(2, 40, 4, dtype=torch.float64)
+    with torch.no_grad():
+        at_rest = model(x)
+    torch.testing.assert_close(model(x).detach(), at_rest, rtol=1e-12, atol=1e-12)
 
 
 EVERY = slice(None)

@@ -20,6 +20,7 @@ from torch._compile import _disable_dynamo
 from hiss.models.fused import block
 from hiss.models.keeping import kept
 from hiss.models.kernel import LongConv, taps_of, toeplitz
+from hiss.models.powers import modal_filters
 from hiss.models.s4d import DISCRETIZATIONS, INITS, S4DKernel
 from hiss.models.stack import Stack, StackSpec, full_precision
 
@@ -110,6 +111,9 @@ class SSMBlock(nn.Module):
         return block(x, taps, shift, self.mix.weight, self.mix.bias, self.norm.eps, p, p_response, read)
 
 
+Filters = tuple[Tensor, Tensor]
+
+
 class SSMStack(Stack):
     """embed, blocks, decode."""
 
@@ -117,24 +121,24 @@ class SSMStack(Stack):
         """One block a layer."""
         self.layers = nn.ModuleList(SSMBlock(spec) for _ in range(spec.n_layers))
 
-    def between(self, h: Tensor, read: slice) -> Tensor:
+    def between(self, h: Tensor, read: slice, filters: Filters | None = None) -> Tensor:
         """(d_model, B, T) -> (d_model, B, R)."""
-        taps, shifts = self.filters(h.shape[-1])
+        taps, shifts = filters or self.filters(h.shape[-1])
         *first, last = zip(self._blocks(), taps, shifts, strict=True)
         for each, *its in first:
             h = each.sequence(h, *its)
         return last[0].sequence(h, *last[1:], read)
 
-    def ends(self, h: Tensor) -> Tensor:
+    def ends(self, h: Tensor, filters: Filters | None = None) -> Tensor:
         """(d_model, k, n) -> (d_model, n)."""
-        taps, shifts = self.filters(h.shape[1])
+        taps, shifts = filters or self.filters(h.shape[1])
         blocks = self._blocks()
         for each, mixing, shift in zip(blocks[:-1], toeplitz(taps[:-1]), shifts[:-1], strict=True):
             h = each.chunk(h, mixing, shift)
         return blocks[-1].chunk(h, taps[-1].flip(1)[:, None], shifts[-1, :, -1:])[:, 0]
 
     @_disable_dynamo  # complex numbers, and what is kept
-    def filters(self, length: int) -> tuple[Tensor, Tensor]:
+    def filters(self, length: int) -> Filters:
         """taps and shift, each (layers, H, length): recurrence(gain z + bias) = taps * z + shift.
 
         Gain and bias of a norm act on channels as the recurrence does, so they go with it. Kept while nobody learns.
@@ -143,7 +147,9 @@ class SSMStack(Stack):
             return self._filters(length)
         return kept(self, length, lambda: self._filters(length))
 
-    def _filters(self, length: int) -> tuple[Tensor, Tensor]:
+    def _filters(self, length: int) -> Filters:
+        if plain := plain_filters((self, length)):
+            return plain[0]
         blocks = self._blocks()
         with full_precision(blocks[0].ssm.d.device):
             gain, bias = (torch.stack([getattr(b.norm, of) for b in blocks])[..., None] for of in ("weight", "bias"))
@@ -152,3 +158,24 @@ class SSMStack(Stack):
 
     def _blocks(self) -> list[SSMBlock]:
         return [cast(SSMBlock, each) for each in self.layers]
+
+
+def plain_filters(*wanted: tuple[Stack, int]) -> list[Filters] | None:
+    """What `filters` gives for each of some stacks and lengths, in one go; None where they are not S4D of one kind."""
+    blocks = [each for stack, _ in wanted for each in stack.layers]
+    kernels = [each.ssm for each in blocks if isinstance(each, SSMBlock) and type(each.ssm) is S4DKernel]
+    alike = {(kernel.c.shape, kernel.discretization) for kernel in kernels}
+    if len(kernels) < len(blocks) or len(alike) > 1 or any(k.rounds for k in kernels):
+        return None
+    norms = [[getattr(each.norm, of) for each in blocks] for of in ("weight", "bias")]
+    groups = tuple((len(stack.layers), length) for stack, length in wanted)
+    with full_precision(kernels[0].d.device):
+        made = modal_filters([*S4DKernel.kinds(kernels), *norms], kernels[0].discretization, groups)
+    return list(zip(made[::2], made[1::2], strict=True))
+
+
+@_disable_dynamo
+def joint_filters(*wanted: tuple[Stack, int]) -> list[dict[str, Any]]:
+    """For each stack and length what its `rows` or `chunk_ends` may be told: {} where it makes its own filters."""
+    made = plain_filters(*wanted) if torch.is_grad_enabled() else None
+    return [{"filters": each} for each in made] if made else [{} for _ in wanted]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from hiss.models.blocks import S4D
+from hiss.models.blocks import S4D, joint_filters
 from hiss.models.stack import StackSpec, linear_rows
 
 
@@ -54,12 +54,13 @@ class HierarchicalModel(nn.Module):
         batch, steps, n_in = x.shape
         k = self.period
         x = x[:, : steps // k * k]
+        of_low, of_high = joint_filters((self.low, k if self.spec.restart else x.shape[1]), (self.high, steps // k))
         if self.spec.restart:
             chunks = x.reshape(-1, k, n_in).permute(2, 1, 0)  # (n_in, k, B T/k)
-            handed = self.low.chunk_ends(chunks).reshape(-1, batch, steps // k)  # (d, B, T/k)
+            handed = self.low.chunk_ends(chunks, **of_low).reshape(-1, batch, steps // k)  # (d, B, T/k)
         else:
-            handed = self.low.rows(x.permute(2, 0, 1), slice(k - 1, None, k))
-        return linear_rows(self.head, self.high.rows(handed)).permute(1, 2, 0)
+            handed = self.low.rows(x.permute(2, 0, 1), slice(k - 1, None, k), **of_low)
+        return linear_rows(self.head, self.high.rows(handed, **of_high)).permute(1, 2, 0)
 
     def input_layer(self) -> nn.Linear:
         """The layer that reads the input columns."""

@@ -24,6 +24,11 @@ class LongConv(nn.Module):
         super().__init__()
         self.rounding: nn.Module = nn.Identity()  # of the taps: training for integers puts its grid here
 
+    @property
+    def rounds(self) -> bool:
+        """True where the taps are rounded."""
+        return not isinstance(self.rounding, nn.Identity)
+
     def response(self, length: int) -> Tensor:
         """(H, length): what the recurrence says to a sample 1 followed by 0."""
         raise TypeError(f"{type(self).__name__} has no response")
@@ -43,7 +48,7 @@ class LongConv(nn.Module):
 def taps_of(kernels: Sequence[LongConv], length: int) -> Tensor:
     """(layers, H, length): the taps of kernels of one family and size."""
     taps = type(kernels[0]).exact_taps(kernels, length)
-    if all(isinstance(kernel.rounding, nn.Identity) for kernel in kernels):
+    if not any(kernel.rounds for kernel in kernels):
         return taps
     return torch.stack([kernel.rounding(each) for kernel, each in zip(kernels, taps, strict=True)])
 

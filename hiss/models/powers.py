@@ -13,6 +13,7 @@ So I + J powers of a mode are made instead of I J. With g_l = dL/dK_l (gradients
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -56,34 +57,57 @@ def bilinear(a: Tensor, dt: Tensor) -> Discrete:
 RULES = {"zoh": zoh, "bilinear": bilinear}
 
 
+Groups = tuple[tuple[int, int], ...]
+"""Layers and taps of each: layers of one group have one length."""
+
+
 def modal_taps(
     log_dt: Tensor, log_a_real: Tensor, a_imag: Tensor, c: Tensor, d: Tensor, rule: str, length: int
 ) -> Tensor:
     """(H, length): log_dt, d (H,), log_a_real = log(-Re a), a_imag (H, M), c (H, M, 2); rule: a name of RULES."""
-    made = _ModalTaps.apply(log_dt, log_a_real, a_imag, c, d, rule, length)  # type: ignore[no-untyped-call]
-    return cast(Tensor, made)
+    return modal_filters([[log_dt], [log_a_real], [a_imag], [c], [d]], rule, ((1, length),))[0][0]
 
 
-class _ModalTaps(Function):
+def modal_filters(kinds: Sequence[Sequence[Tensor]], rule: str, groups: Groups) -> tuple[Tensor, ...]:
+    """K of each group, (layers, H, length), its elementwise part made for all groups at once.
+
+    kinds: the parameters of `modal_taps`, each of all layers, one group after the other. With two kinds more, gain and
+    bias (H,), a group has two: gain K, and bias times the sum of K up to each tap.
+    """
+    together = [each for kind in kinds for each in kind]
+    return cast(tuple[Tensor, ...], _ModalFilters.apply(rule, groups, *together))  # type: ignore[no-untyped-call]
+
+
+class _ModalFilters(Function):
     @staticmethod
-    def forward(
-        ctx: Any, log_dt: Tensor, log_a_real: Tensor, a_imag: Tensor, c: Tensor, d: Tensor, rule: str, length: int
-    ) -> Tensor:
+    def forward(ctx: Any, rule: str, groups: Groups, *parameters: Tensor) -> tuple[Tensor, ...]:
+        layers, width = sum(count for count, _ in groups), len(parameters[0])
+        kinds = [torch.cat(parameters[i : i + layers]) for i in range(0, len(parameters), layers)]
+        log_dt, log_a_real, a_imag, c, d, *norm = kinds
         a, dt = torch.complex(-torch.exp(log_a_real), a_imag), torch.exp(log_dt)[:, None]
         made, twice = RULES[rule](a, dt), 2 * torch.view_as_complex(c)
         read = twice * made.b_bar
-        fine, coarse = _levels(made.a_bar, length)
-        ctx.kept = a, dt, made, twice, read, fine, coarse  # neither inputs nor outputs
-        # Re(x y) is the sum of products of the parts of conj(x) and y
-        taps = torch.bmm(_parts((read[:, None] * coarse).conj()), _parts(fine).transpose(1, 2)).flatten(1)[:, :length]
-        taps[:, 0] += d
-        return taps
+        parts, found, at = [], [], 0
+        for count, length in groups:
+            rows = slice(at, at + count * width)
+            part = _Part(_levels(made.a_bar[rows], length), *(each[rows, None] for each in norm))
+            parts.append(part)
+            found += [each.view(count, width, length) for each in part.forward(read[rows], d[rows], length)]
+            at = rows.stop
+        ctx.kept = a, dt, made, twice, read, parts  # neither inputs nor outputs
+        ctx.width = width
+        return tuple(found)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, None, None]:
-        a, dt, made, twice, read, fine, coarse = ctx.kept
-        sums, weighed = _power_sums(fine, coarse, grad)
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        a, dt, made, twice, read, parts = ctx.kept
+        each = len(grads) // len(parts)
+        found = [
+            part.backward(*(g.reshape(len(part.fine), -1) for g in grads[i * each : (i + 1) * each]))
+            for i, part in enumerate(parts)
+        ]
+        sums, weighed, d_d, *d_norm = (torch.cat(kind) for kind in zip(*found, strict=True))
         # all that follows holds conjugates; they are taken back where parameters are real, at the end
         by_b = twice * sums
         by_log = read * weighed
@@ -96,7 +120,36 @@ class _ModalTaps(Function):
         if made.b_of_dt is not None:
             by_dt = by_dt + made.b_of_dt * by_b
         d_c = torch.view_as_real((2 * made.b_bar * sums).conj().resolve_conj())
-        return by_dt.real.sum(1) * dt[:, 0], by_a.real * a.real, -by_a.imag, d_c, grad[:, 0], None, None
+        kinds = by_dt.real.sum(1) * dt[:, 0], by_a.real * a.real, -by_a.imag, d_c, d_d, *d_norm
+        return None, None, *(its for kind in kinds for its in kind.split(ctx.width))
+
+
+class _Part:
+    """One group: its powers, and what its gradient needs."""
+
+    def __init__(self, powers: tuple[Tensor, Tensor], gain: Tensor | None = None, bias: Tensor | None = None):
+        self.fine, self.coarse = powers
+        self.gain, self.bias = gain, bias
+
+    def forward(self, read: Tensor, direct: Tensor, length: int) -> tuple[Tensor, ...]:
+        """K, or gain K and bias sum K, each (rows, length)."""
+        # Re(x y) is the sum of products of the parts of conj(x) and y
+        outer, inner = _parts((read[:, None] * self.coarse).conj()), _parts(self.fine)
+        self.taps = torch.bmm(outer, inner.transpose(1, 2)).flatten(1)[:, :length]
+        self.taps[:, 0] += direct
+        if self.gain is None or self.bias is None:
+            return (self.taps,)
+        self.so_far = self.taps.cumsum(1)
+        return self.taps * self.gain, self.so_far * self.bias
+
+    def backward(self, grad: Tensor, by_shift: Tensor | None = None) -> tuple[Tensor, ...]:
+        """The two sums of powers, and gradients of d, gain and bias."""
+        more: tuple[Tensor, ...] = ()
+        if self.gain is not None and self.bias is not None and by_shift is not None:
+            more = (grad * self.taps).sum(1), (by_shift * self.so_far).sum(1)
+            after = (by_shift * self.bias).flip(1).cumsum(1).flip(1)
+            grad = torch.addcmul(after, grad, self.gain)
+        return *_power_sums(self.fine, self.coarse, grad), grad[:, 0], *more
 
 
 def _power_sums(fine: Tensor, coarse: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from hiss.models.kernel import LongConv
-from hiss.models.powers import RULES, modal_taps
+from hiss.models.powers import RULES, modal_filters
 
 INITS = ("lin", "inv", "legs")
 DISCRETIZATIONS = tuple(RULES)
@@ -88,7 +88,10 @@ class S4DKernel(LongConv):
     @classmethod
     def exact_taps(cls, kernels: Sequence[LongConv], length: int) -> Tensor:
         """(layers, H, length), all in one go."""
-        joined = (torch.cat([getattr(k, n) for k in kernels]) for n in ("log_dt", "log_a_real", "a_imag", "c", "d"))
-        log_dt, log_a_real, a_imag, c, d = joined
-        rule = cast(S4DKernel, kernels[0]).discretization
-        return modal_taps(log_dt, log_a_real, a_imag, c, d, rule, length).view(len(kernels), -1, length)
+        kernels = cast(Sequence[S4DKernel], kernels)
+        return modal_filters(cls.kinds(kernels), kernels[0].discretization, ((len(kernels), length),))[0]
+
+    @staticmethod
+    def kinds(kernels: Sequence[S4DKernel]) -> list[list[Tensor]]:
+        """Their parameters as `modal_filters` has them."""
+        return [[getattr(k, name) for k in kernels] for name in ("log_dt", "log_a_real", "a_imag", "c", "d")]

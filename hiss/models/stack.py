@@ -81,16 +81,16 @@ class Stack(nn.Module):
         """(B, T, n_in) -> (B, T, n_out), from zero state."""
         return self.rows(x.permute(2, 0, 1)).permute(1, 2, 0)
 
-    def rows(self, x: Tensor, read: slice = slice(None)) -> Tensor:
-        """The same channel-first: (n_in, B, T) -> (n_out, B, T), or only the steps `read`."""
+    def rows(self, x: Tensor, read: slice = slice(None), **known: Any) -> Tensor:
+        """The same channel-first: (n_in, B, T) -> (n_out, B, T), or only the steps `read`; known: for `between`."""
         h = x if self.embed is None else linear_rows(self.embed, x)
-        h = self.between(h, read)
+        h = self.between(h, read, **known)
         return h if self.decode is None else linear_rows(self.decode, h)
 
-    def chunk_ends(self, x: Tensor) -> Tensor:
+    def chunk_ends(self, x: Tensor, **known: Any) -> Tensor:
         """n chunks of k steps, (n_in, k, n) -> (n_out, n): the last step of each, every chunk from zero state."""
         h = x if self.embed is None else linear_rows(self.embed, x)
-        h = self.ends(h)
+        h = self.ends(h, **known)
         return h if self.decode is None else linear_rows(self.decode, h)
 
 
