@@ -227,8 +227,11 @@ def test_fast_lengths_suffice() -> None:
         assert n <= fast_length(n) < 1.34 * n + 1
 
 
-def test_linear_rows_is_linear() -> None:
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (2, 1, 0), (1, 2, 0), (1, 0, 2)])
+def test_linear_rows_is_linear(axes: tuple[int, int, int]) -> None:
+    """However its input lies in memory."""
     seeded()
-    layer = torch.nn.Linear(3, 4).double()
-    x = torch.randn(3, 2, 5, dtype=torch.float64)
+    x = torch.randn(3, 4, 5, dtype=torch.float64).permute(axes)
+    layer = torch.nn.Linear(len(x), 2).double()
     torch.testing.assert_close(linear_rows(layer, x), layer(x.permute(1, 2, 0)).permute(2, 0, 1))
+    assert linear_rows(layer, x).is_contiguous()

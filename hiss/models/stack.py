@@ -101,7 +101,14 @@ def full_precision(device: torch.device) -> AbstractContextManager[Any]:
 
 
 def linear_rows(layer: nn.Linear, x: Tensor) -> Tensor:
-    """W x + b along the first axis: x (n_in, ...) -> (n_out, ...)."""
-    flat = x.reshape(x.shape[0], -1)
+    """W x + b along the first axis: x (n_in, ...) -> (n_out, ...), contiguous."""
+    strides, axes = x.stride(), range(1, x.dim())
+    order = sorted(axes, key=lambda axis: -strides[axis])
+    columns = x.permute(*order, 0)
+    if columns.is_contiguous():  # read as they lie: to turn the outputs costs less than to turn the inputs
+        flat = columns.view(-1, len(x)).t()
+    else:
+        order, flat = list(axes), x.reshape(len(x), -1)
     made = torch.addmm(layer.bias[:, None], layer.weight, flat).to(x.dtype)  # autocast rounds products, not sums
-    return made.view(-1, *x.shape[1:])
+    made = made.view(-1, *(x.shape[axis] for axis in order))
+    return made.permute(0, *(1 + order.index(axis) for axis in axes)).contiguous()
