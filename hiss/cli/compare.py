@@ -86,8 +86,10 @@ def _chosen(found: list[Cell], only: tuple[str, ...]) -> list[Cell]:
 def _done(todo: list[Cell], jobs: int, device: str, integers: bool) -> Iterator[Found]:
     """What each cell found, as they come to an end."""
     from hiss.compare import run_cell
+    from hiss.training.memory import keep_freed_memory
 
     if jobs == 1:
+        keep_freed_memory()
         for cell in todo:
             click.echo(f"{cell.data.name}, {cell.entry.name}, seed {cell.seed} ...", err=True)
             yield run_cell(cell, True, device, integers)
@@ -96,7 +98,7 @@ def _done(todo: list[Cell], jobs: int, device: str, integers: bool) -> Iterator[
     from concurrent.futures import ProcessPoolExecutor, as_completed
 
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_one_of_many) as pool:
         started = [pool.submit(run_cell, cell, False, device, integers) for cell in todo]
         try:
             for job in as_completed(started):
@@ -106,10 +108,13 @@ def _done(todo: list[Cell], jobs: int, device: str, integers: bool) -> Iterator[
             raise
 
 
-def _one_thread() -> None:
+def _one_of_many() -> None:
     import torch
 
+    from hiss.training.memory import keep_freed_memory
+
     torch.set_num_threads(1)
+    keep_freed_memory()
 
 
 def _said(found: Found) -> str:

@@ -65,7 +65,9 @@ def command(
 def _pretrain(settings: Settings, task: str, resume: bool, as_json: bool) -> None:
     from hiss.recording import read_recordings, split
     from hiss.training import pretrain
+    from hiss.training.memory import keep_freed_memory
 
+    keep_freed_memory()
     train = split(read_recordings(*settings.files, rate_hz=settings.rate))[0]
     rate = settings.rate or next((r.rate_hz for r in train if r.rate_hz), None)
     if rate is None:

@@ -169,9 +169,12 @@ def _work(
     url: str, key: str, task: Task, space: Space, out: Path, trials: int, minutes: float | None, jobs: int
 ) -> None:
     """All trials, in this process or in several; a line for each that ends."""
+    from hiss.training.memory import keep_freed_memory
+
     end = time.time() + 60 * minutes if minutes else float("inf")
     watcher = _Watcher(_opened(url, key, task.seed))
     if jobs == 1:
+        keep_freed_memory()
         study = _opened(url, key, task.seed)
         while study.done < trials and time.time() < end:
             study.work(task, space, out, study.done + 1, lambda: end - time.time())
@@ -204,7 +207,10 @@ def _worker(
 ) -> None:  # in a process of its own
     import torch
 
+    from hiss.training.memory import keep_freed_memory
+
     torch.set_num_threads(1)
+    keep_freed_memory()
     with errors_reported():
         _opened(url, key, task.seed + job).work(task, space, out, trials, lambda: end - time.time())
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from hiss.dataset import Batch
 from hiss.errors import TrainingError
@@ -54,7 +56,7 @@ class Learner:
         self.base = None if frame.base is None else frame.base.to(device).eval()
         self.decorrelate = None if frame.decorrelate is None else frame.decorrelate.to(device)
         self.scale = frame.scale.to(device)
-        self.optimiser = torch.optim.AdamW(_groups(network, options))
+        self.optimiser = adamw(_groups(network, options))
         self.call: Call | None = None  # instead of the network, in updates
         self.peaks = [float(group["lr"]) for group in self.optimiser.param_groups]
         self.step = 0
@@ -108,12 +110,11 @@ class Learner:
         if loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]
         self.group.add_gradients(self.network)
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip)
+        learning = list(self.network.parameters())
+        nn.utils.clip_grad_norm_(learning, self.options.clip, foreach=self.device.type == "cpu" or None)
         self.optimiser.step()
         keep = min(self.options.ema, (1 + self.step) / (10 + self.step))  # a young average forgets faster
-        with torch.no_grad():
-            for slow, fast in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                slow.lerp_(fast, 1 - keep)
+        get_ema_multi_avg_fn(keep)(list(self.average.parameters()), learning, None)  # type: ignore[no-untyped-call]
 
     def _columns(self, x: Tensor) -> Tensor:
         return x if self.decorrelate is None else x @ self.decorrelate
@@ -172,6 +173,11 @@ class Learner:
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
             raise TrainingError(f"the checkpoint does not fit this model ({error}); train anew") from error
         self.step = step
+
+
+def adamw(parameters: Iterable[Any]) -> torch.optim.Optimizer:
+    """All parameters in few passes: one by one they would cost a fifth of a small model's step."""
+    return torch.optim.AdamW(parameters, fused=True)
 
 
 def schedule(step: int, options: TrainOptions) -> float:

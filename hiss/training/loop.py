@@ -28,7 +28,7 @@ from hiss.errors import TrainingError
 from hiss.files import write_together
 from hiss.program.storage import pack_tensors, read, unpack_tensors
 from hiss.training.group import Group
-from hiss.training.learner import Learner
+from hiss.training.learner import Learner, adamw
 from hiss.training.run import LAST, LOG
 
 COLUMNS = ("epoch", "step", "lr", "train_loss", "val_error", "best_val_error")
@@ -131,7 +131,7 @@ def _forecast_s(learner: Learner, windows: Windows, val: Batch, seed: int) -> fl
     trial, rng = copy.deepcopy(learner), np.random.default_rng(seed)
     trial.group = Group()  # the others do not take part
     with torch.random.fork_rng():
-        trial.optimiser = torch.optim.AdamW(trial.network.parameters())
+        trial.optimiser = adamw(trial.network.parameters())
         trial.peaks = [0.0]
         step = _median_s(lambda: trial.update(windows.draw(rng, learner.options.batch)))
         check = _median_s(lambda: trial.validate(val))
