@@ -9,7 +9,8 @@ Ratios of the least times, of all rounds, stand beside those of the medians, for
 
 The yardstick counts only where its step stands to the LSTM's as that of the reference implementation did, by medians.
 Memory is the peak of a fresh process after two steps with Adam, less that of the same process with one channel and 20
-samples, which has loaded the same libraries. Also: evaluation without gradients, and the step with products in bfloat16 or compiled.
+samples, which has loaded the same libraries. Also: evaluation without gradients, and the step with products in bfloat16
+or compiled.
 """
 
 from __future__ import annotations

@@ -69,19 +69,22 @@ def composed(
     if taps.dim() == 3:
         y, x = torch.baddbmm(shift[..., None], taps, z), x[:, -shift.shape[1] :]
     else:
-        y, x = (convolved(z, taps) + shift[:, None])[..., read], x[..., read]
+        y, x = (_convolved(z, taps) + shift[:, None])[..., read], x[..., read]
     y = F.dropout(y, p_response)
     pre = weight @ F.dropout(F.gelu(y), p).flatten(1) + bias[:, None]
     return x + F.dropout(F.glu(pre, 0), p).view(x.shape)
 
 
-@_disable_dynamo  # compilers make nothing of complex numbers
 def convolved(u: Tensor, taps: Tensor) -> Tensor:
     """Causal convolution, by FFT: u (H, B, T), taps (H, T) -> (H, B, T)."""
     n = fast_length(2 * u.shape[-1] - 1)
     return torch.fft.irfft(torch.fft.rfft(u, n).mul_(torch.fft.rfft(taps, n)[:, None]), n)[..., : u.shape[-1]]
 
 
+_convolved = _disable_dynamo(convolved)  # compilers make nothing of complex numbers
+
+
+@lru_cache(maxsize=256)
 def fast_length(n: int) -> int:
     """The smallest 2^a 3^b 5^c, b and c at most 1, that is at least n."""
     return min(m << max(0, (-(-n // m) - 1).bit_length()) for m in (1, 3, 5, 15))
