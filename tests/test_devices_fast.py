@@ -84,7 +84,7 @@ def test_frames_in_step_are_cut_as_by_the_search(
         data[at % len(data)] = byte
     slow = decoder_of(device)
     slow._framer._in_step = lambda found: 0  # type: ignore[attr-defined]
-    slow._alone = None  # type: ignore[attr-defined]
+    slow.alone = None  # type: ignore[attr-defined]
     assert described(decoder_of(device), cut(bytes(data), cuts)) == described(slow, cut(bytes(data), cuts))
 
 

@@ -44,6 +44,16 @@ typedef struct {{
     const float *numbers;
     const double *grid; /* least, largest, units of each channel */
 }} engine_places_t;
+/* whether all numbers are finite */
+int engine_finite(const engine_places_t *at);
+int engine_finite(const engine_places_t *at)
+{{
+    int finite = 1;
+    for (size_t i = 0; i < MODEL_INPUTS; ++i) {{
+        finite &= at->numbers[i] - at->numbers[i] == 0.0f;
+    }}
+    return finite;
+}}
 int engine_step(const engine_places_t *at);
 int engine_step(const engine_places_t *at)
 {{
@@ -91,6 +101,7 @@ class CStepper:
         held = (self._x, self._y, self._numbers, self._grid.numbers if self._grid else self._x)
         pointers = (ctypes.addressof(self._self), *(array.ctypes.data for array in held))
         self._places = ctypes.byref((ctypes.c_void_p * len(pointers))(*pointers))
+        self._all_finite = self._library.engine_finite
         self._step_integers = self._library.engine_step
         self._step_numbers = self._library.engine_step_numbers if self._grid else self._step_integers
         self.tare()
@@ -107,6 +118,11 @@ class CStepper:
         if not self._step_numbers(self._places):
             return None
         return self._y.copy() if self._grid is None else self._grid.estimate(self._y)
+
+    def finite(self, x: NDArray[np.float32]) -> bool:
+        """Whether all numbers of a sample (C,) of float32 are finite; by the code that a step needs anyway."""
+        self._sample[:] = x
+        return bool(self._all_finite(self._places))
 
     def _step_any(self, x: NDArray[Any]) -> NDArray[Any] | None:
         """Of numbers of any type."""
@@ -273,6 +289,7 @@ def _load(path: str) -> Any:
         raise ExportError(f"the compiled model does not load ({error}); delete {path} and try again") from error
     pointer, size = ctypes.c_void_p, ctypes.c_size_t
     for name, result, arguments in (
+        ("engine_finite", ctypes.c_int, None),
         ("engine_step", ctypes.c_int, None),
         ("engine_step_numbers", ctypes.c_int, None),
         ("model_reset", None, [pointer]),

@@ -101,7 +101,7 @@ class _TimedLoop(Loop):
         self.taken = array.array("q")
 
     def _serve(self, frame: Frame, arrival_ns: int) -> bool:
-        placed = super()._serve(frame, arrival_ns)
+        placed = Loop._serve(self, frame, arrival_ns)  # super() would be a call more, and timed
         now_ns = time.thread_time_ns()
         self.taken.append(now_ns - self.source.mark_ns)
         self.source.mark_ns = now_ns

@@ -104,18 +104,21 @@ class DecodedFeed:
         self.source.__exit__(*error)
 
     def __iter__(self) -> Iterator[tuple[int, Items]]:
-        begun = False
+        begun, alone = False, None
         for arrival_ns, data in self.source:
             if isinstance(data, Event):
                 if data.kind == REPLUGGED:
                     self._begin_again()
-                begun = False
+                begun, alone = False, None
                 yield arrival_ns, (data,)
+            elif alone is not None and (frame := alone(data)):
+                yield arrival_ns, (frame,)
             elif begun and data:
                 yield arrival_ns, self.decoder.feed(data)
             else:
                 yield arrival_ns, self._decode(data) if data else ()
                 begun = self._begun()
+                alone = getattr(self.decoder, "alone", None) if begun else None
 
     def _begun(self) -> bool:
         """Whether from here on bytes are decoded and nothing else."""

@@ -88,6 +88,7 @@ class Loop:
         self._resampler = Resampler(self._rate_hz, len(stepper.program.inputs) if stepper else 0, hold_s)
         self._watched = _Watched(stepper.program, self._patience_s()) if stepper else None
         self._tares = bool(stepper and stepper.program.tare)
+        self._finite: Callable[[npt.NDArray[np.float32]], bool] = getattr(stepper, "finite", _finite)
         self._fed: npt.NDArray[np.float32] | None = None  # by the frame of now
         self._frame_sinks: list[Callable[[float, npt.NDArray[np.float32]], None]] = []
         self._seq_before = 0  # samples of the segments before this one
@@ -154,8 +155,7 @@ class Loop:
         if self.stepper is None or self._watched is None:
             return True
         x = frame.x if self._columns is None else frame.x[self._columns]
-        # a product is faster than the test of each, and not finite where one of them is not
-        if not math.isfinite(x.dot(x)) and not np.isfinite(x).all():
+        if not self._finite(x):
             self._refuse(self.stepper, self._watched, x)
             return True
         self._fed = x
@@ -305,6 +305,11 @@ def _model_text(program: Program) -> str:
     every_s, later_s = program.period / program.rate_hz, program.latency / program.rate_hz
     later = f", {later_s:g} s after their sample" if later_s else ""
     return f" -> {len(program.inputs)} channels at {program.rate_hz:g} Hz -> {outputs} every {every_s:g} s{later}"
+
+
+def _finite(x: npt.NDArray[np.float32]) -> bool:
+    """A product is faster than the test of each, and not finite where one of them is not."""
+    return math.isfinite(x.dot(x)) or bool(np.isfinite(x).all())
 
 
 def _not_finite(stepper: AnyStepper, x: npt.NDArray[np.float32]) -> str:

@@ -13,16 +13,16 @@ class Unwrapped:
     def __init__(self, span: int, largest: int | None = None):
         self.span = span
         self.largest = min(span // 2, largest or span)
-        self._raw = 0
-        self._before = 0  # what was counted before the last wrap
+        self.raw = 0  # the last one
+        self.before = 0  # what was counted before the last wrap
 
     def __call__(self, raw: int) -> int:
         """The value of the next raw one."""
-        if raw < self._raw:
-            wraps = (raw - self._raw) % self.span <= self.largest
-            self._before = self._before + self.span if wraps else 0
-        self._raw = raw
-        return self._before + raw
+        if raw < self.raw:
+            wraps = (raw - self.raw) % self.span <= self.largest
+            self.before = self.before + self.span if wraps else 0
+        self.raw = raw
+        return self.before + raw
 
 
 WRAP_S = 10.0  # a pause over the end of a clock that is longer is taken as a new start: a loop gives up a silent board
@@ -33,7 +33,7 @@ class DeviceClock:
 
     def __init__(self, bits: int, tick_s: float):
         self.tick_s = tick_s
-        self.ticks = Unwrapped(1 << bits, max(1, round(WRAP_S / tick_s))).__call__
+        self.ticks = Unwrapped(1 << bits, max(1, round(WRAP_S / tick_s)))
 
     def __call__(self, ticks: int) -> float:
         """The time of the next stamp, s."""

@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hiss.realtime.devices.declared_layout import ENDS, TICKS, Layout, read_layout
-from hiss.realtime.devices.declared_plain import Reader, alone_reader, is_plain, plain_reader
+from hiss.realtime.devices.declared_plain import is_plain, plain_reader
 from hiss.realtime.devices.framed import FramedDecoder, Framer
 from hiss.realtime.framing import Event, Frame, TailFramer
 from hiss.realtime.stuffing import (
@@ -66,17 +66,18 @@ class DeclaredDecoder(FramedDecoder):
         every = [(f.scale, f.offset) for f in layout.channel_fields for _ in f.names]
         self._scale, self._offset = np.array(every).T
         self._scaled = bool((self._scale != 1).any() or self._offset.any())
-        self._plain = self._plain_reader() if is_plain(layout) else None
-        framer = self._framer if isinstance(self._framer, SyncFramer) else None
-        self._alone = alone_reader(layout, framer, self._plain) if framer and self._plain else None
+        clock = self._clock[1] if self._clock else None
+        sequence = self._sequence[1] if self._sequence else None
+        self._plain = plain_reader(layout, self._framer, clock, sequence) if is_plain(layout) else None
+        self.alone = self._plain
 
     def feed(self, data: bytes) -> list[Frame | Event]:
         """What these bytes complete, in the order of the stream."""
-        if self._alone and (frame := self._alone(data)):
+        if self.alone and (frame := self.alone(data)):
             return [frame]
         items = self._framer.feed(data)
         sized = [item for item in items if isinstance(item, bytes) and len(item) == self.layout.size]
-        read = [self._plain(sized[0])] if self._plain and len(sized) == 1 else self._frames(sized) if sized else []
+        read = [self._plain(sized[0], True)] if self._plain and len(sized) == 1 else self._frames(sized) if sized else []
         if len(read) == len(items):
             return [frame for frame in read if frame]
         in_order = iter(read)
@@ -110,10 +111,6 @@ class DeclaredDecoder(FramedDecoder):
             if self._scaled:
                 values = values * self._scale + self._offset
             return values.astype(np.float32)
-
-    def _plain_reader(self) -> Reader:
-        clock = self._clock[1] if self._clock else None
-        return plain_reader(self.layout, self.counts, clock, self._sequence[1] if self._sequence else None)
 
     def _place_fields(self) -> None:
         at = len(self.layout.sync)

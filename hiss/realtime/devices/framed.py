@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from hiss.realtime.framing import Counts, Event, Frame
@@ -25,7 +25,12 @@ class Framer(Protocol):
 
 
 class FramedDecoder:
-    """A framer and `read`, which a device defines: the bytes of one frame -> the samples and events it gives."""
+    """A framer and `read`, which a device defines: the bytes of one frame -> the samples and events it gives.
+
+    alone: what feed() asks first where a device has it: the frame that a chunk is, or None, and nothing has changed
+    """
+
+    alone: Callable[[bytes], Frame | None] | None = None
 
     def __init__(self, framer: Framer, channels: tuple[Channel, ...] = ()):
         self.channels = channels
