@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from hiss.engines.numpy_ops import Values, part
+from hiss.engines.numpy_ops import part
+from hiss.engines.numpy_part import Values
 from hiss.engines.numpy_plan import Buffers, fused
 from hiss.engines.numpy_steps import Steps, TailSteps, planned
 from hiss.errors import ProgramError
@@ -40,9 +41,10 @@ class Stepper:
         kept |= {op.input for op in ops if isinstance(op, o.Delay)}
         passing = frozenset() if plan else frozenset(op.out for op in ops) - kept
         widths = cast.widths | {copy: cast.widths[name] for name, copy in names.items()}
-        self._values = Buffers(ops, widths, real, passing)
+        self._values = Buffers(ops, widths, real, passing, () if plan else stages)
         self._parts = {op.out: part(op, self._values) for op in ops if not isinstance(op, o.Input)}
         self._stages = [Steps(stage, self._parts) for stage in stages]
+        self._settling = [stage for stage in self._stages if stage.settling]
         self._tail = TailSteps(cast, plan, self._parts) if plan else None
         self._held = {f"held.{name}": self._values[names.get(name, name)] for name in cast.tail.held} if plan else {}
         self._hands = [self._values[names.get(name, name)] for name in cast.stages[-1].hands]
@@ -55,6 +57,8 @@ class Stepper:
 
     def step(self, x: NDArray[Any]) -> NDArray[Any] | None:
         """x: (C,) raw sample -> (D,) estimate, or None while taring and until a period is complete."""
+        for stage in self._settling:
+            stage.settle()
         x = np.asarray(x, self._mean.dtype)
         if x.shape != self._mean.shape:
             names = " ".join(port.name for port in self.program.inputs)
@@ -93,8 +97,14 @@ class Stepper:
             self._mean += (x - self._mean) / x.dtype.type(seen + 1)
         self._left -= 1
 
+    def settle(self) -> None:
+        """Do now what the next step would do first: for who has time between an estimate and the next sample."""
+        for stage in self._settling:
+            stage.settle()
+
     def reset(self) -> None:
         """Fresh state; the tare is kept."""
+        self.settle()
         for each in self._parts.values():
             each.clear()
         for array in self._held.values():
@@ -115,6 +125,7 @@ class Stepper:
     @property
     def state(self) -> dict[str, NDArray[Any]]:
         """All that the stepper remembers, under the names of `interpreter.init_state`; assign it to restore."""
+        self.settle()
         state: Values = {"tare.mean": self._mean.copy(), "tare.left": np.array(self._left)}
         state |= {f"phase.{i}": np.array(phase) for i, phase in enumerate(self._phases())}
         state |= {key: array.copy() for key, array in self._held.items()}

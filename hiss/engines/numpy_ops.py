@@ -1,4 +1,4 @@
-"""Ops as functions on preallocated numpy buffers: what the numpy Stepper is made of.
+"""Ops as functions on preallocated numpy buffers: what the numpy Stepper is made of (the Diagonal: numpy_diagonal.py).
 
 v: the buffers of all values by name, (n,) each (numpy_plan.py);  a part owns its state and works in place.
 Which parts run when is the Stepper's business; the meaning of every op stands in `hiss.program.interpreter`, and a law
@@ -12,40 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hiss.engines.numpy_plan import Buffers, Glu
+from hiss.engines.numpy_diagonal import diagonal
+from hiss.engines.numpy_part import Array, Part, Past, Values, nothing
+from hiss.engines.numpy_plan import Buffers, Gelu, Glu
 from hiss.program import ops as o
-
-Array = NDArray[Any]
-Values = dict[str, Array]
-Action = Callable[[], object]
-
-_WALK = 32
-"""Steps that a window of the past walks before it returns to the top."""
-
-
-def _nothing() -> None:
-    """The action of a part that has nothing to do."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One op: `read` makes its value; with memory, `advance` goes before it, `push` ends the step, `clear` restarts.
-
-    `get` and `put` hand its state out and back, as named by the interpreter.
-    """
-
-    read: Action
-    advance: Action = _nothing
-    push: Action = _nothing
-    clear: Action = _nothing
-    get: Callable[[], Values] = dict
-    put: Callable[[Values], None] = field(default=lambda state: None)
 
 
 def part(op: o.Op, v: Buffers) -> Part:
@@ -132,20 +106,33 @@ def _map(op: o.Map, v: Buffers) -> Part:
     return Part(reads[op.function])
 
 
+def _erfc_gelu(op: Gelu, v: Buffers) -> Part:
+    u, y, n = v[op.input], v[op.out], len(v[op.out])
+    erfc, fromiter, kind, multiply, listed = math.erfc, np.fromiter, y.dtype, np.multiply, u.tolist
+
+    def read() -> None:
+        multiply(fromiter(map(erfc, listed()), kind, n), u, y)
+
+    return Part(read)
+
+
 def _norm(op: o.Norm, v: Buffers) -> Part:
     u, y = v[op.input], v[op.out]
     gain, bias, eps, share = op.gain, op.bias, float(op.eps), 1 / len(u)
     scale, centre = v.scratch(len(u)), v.centring(len(u)).dot
     centred, plain = y if op.kind == "layer" else u, bool((gain == 1).all() and not bias.any())
 
+    past = v.window(op.out) if op.out in v.direct else None  # its one reader, a Fir, finds it there
+
     def read() -> None:
         if centred is y:
             centre(u, y)
         scale.fill(1 / math.sqrt(float(centred.dot(centred)) * share + eps))
-        np.multiply(centred, scale, y)
+        made = y if past is None else past.step()
+        np.multiply(centred, scale, made)
         if not plain:
-            np.multiply(y, gain, y)
-            np.add(y, bias, y)
+            np.multiply(made, gain, made)
+            np.add(made, bias, made)
 
     return Part(read)
 
@@ -194,36 +181,6 @@ def _holding(state: Values) -> dict[str, Any]:
     return {"clear": clear, "get": lambda: {key: array.copy() for key, array in state.items()}, "put": put}
 
 
-def _diagonal(op: o.Diagonal, v: Buffers) -> Part:
-    u, y, modes = v[op.input], v[op.out], op.a.shape[1]
-    # one mode more with the pole 0 is u itself: d u is its part of the sum
-    a = np.ascontiguousarray(np.vstack([op.a.T, np.zeros(len(y))]), op.a.dtype)  # (N + 1, H)
-    reads = np.ascontiguousarray(np.vstack([op.c.T, op.d]).conj(), op.a.dtype)
-    c = reads.view(y.dtype)  # Re(c h) = re c re h - im c im h
-    h = np.zeros(a.shape, a.dtype)
-    pairs, driven = h.view(y.dtype), h.real  # (N + 1, 2 H): re, im of each channel;  (N + 1, H)
-    terms, sums = v.scratch(c.size).reshape(c.shape), v.scratch(2 * len(y), "sums")
-    total = sums.reshape(-1, 2)
-    dot, both = v.full(modes + 1, 1).dot, v.full(2, 1)
-
-    def advance() -> None:
-        np.multiply(a, h, h)
-        np.add(driven, u, driven)
-
-    def read() -> None:
-        np.multiply(c, pairs, terms)
-        dot(terms, sums)
-        total.dot(both, y)
-
-    def clear() -> None:
-        h.fill(0)
-
-    def put(given: Values) -> None:
-        h[:modes], h[modes] = given["h"].T, 0
-
-    return Part(read, advance, clear=clear, get=lambda: {"h": h[:modes].T.copy()}, put=put)
-
-
 def _selective(op: o.Selective, v: Buffers) -> Part:
     u, y, step, drive, c = v[op.input], v[op.out], v[op.delta], v[op.b], v[op.c]
     h = np.zeros(op.a.shape, op.a.dtype)
@@ -245,40 +202,11 @@ def _selective(op: o.Selective, v: Buffers) -> Part:
     return Part(read, advance, **_holding({"h": h}))
 
 
-class _Past:
-    """The last `length` values of u, newest first: a window that walks down a strip, and from its foot back to the top.
-
-    Rows and windows are made beforehand, as a slice costs as much as a sum.
-    """
-
-    def __init__(self, length: int, like: Array):
-        self.strip = np.zeros((_WALK + length, len(like)), like.dtype)
-        self.rows = list(self.strip[: _WALK + 1])
-        self.windows = [self.strip[i : i + length] for i in range(_WALK + 1)]
-        self.at = _WALK
-
-    @property
-    def window(self) -> Array:
-        """(length, n), newest first."""
-        return self.windows[self.at]
-
-    def push(self, u: Array) -> None:
-        """u is the newest from here on."""
-        if self.at == 0:
-            self.windows[_WALK][1:] = self.windows[0][:-1]
-            self.at = _WALK
-        else:
-            self.at -= 1
-        np.positive(u, self.rows[self.at])
-
-    def put(self, past: Array | float) -> None:
-        """Replace all; `past` (length, n), or one row or number for all."""
-        self.window[:] = past
-
-
 def _fir(op: o.Fir, v: Buffers) -> Part:
     u, y, taps = v[op.input], v[op.out], np.ascontiguousarray(op.taps.T)
-    window = _Past(len(taps), u)  # the present sample too: pushed before it is read
+    direct = op.input in v.direct
+    # the present sample too: pushed before it is read
+    window = v.window(op.input) if direct else Past(len(taps), u)
     terms = np.vstack([np.zeros_like(taps), op.bias])
     products, dot = terms[:-1], v.full(len(terms), 1).dot
 
@@ -291,8 +219,8 @@ def _fir(op: o.Fir, v: Buffers) -> Part:
 
     return Part(
         read,
-        advance=lambda: window.push(u),
-        clear=lambda: window.put(0),
+        advance=nothing if direct else lambda: window.push(u),
+        clear=window.clear,
         get=lambda: {"past": window.window[:-1].copy()},
         put=put,
     )
@@ -333,7 +261,7 @@ def _one_step(op: o.Delay, v: Buffers) -> Part:
 def _delay(op: o.Delay, v: Buffers) -> Part:
     if op.out in v.passing and (op.ages == 1).all() and np.array_equal(op.channels, np.arange(len(v[op.input]))):
         return _one_step(op, v)
-    u, y, past = v[op.input], v[op.out], _Past(int(op.ages.max()), v[op.input])
+    u, y, past = v[op.input], v[op.out], Past(int(op.ages.max()), v[op.input])
     flat, places = [window.reshape(-1) for window in past.windows], (op.ages - 1) * len(u) + op.channels
     from_first = op.initial == "first"
     primed = np.array(not from_first)
@@ -352,7 +280,7 @@ def _delay(op: o.Delay, v: Buffers) -> Part:
         past.push(u)
 
     def clear() -> None:
-        past.put(0)
+        past.clear()
         primed[...] = not from_first
 
     def get() -> Values:
@@ -373,7 +301,8 @@ _PARTS: dict[type[o.Op], Callable[[Any, Buffers], Part]] = {
     o.Add: _add,
     o.Mul: _mul,
     Glu: _glu,
-    o.Diagonal: _diagonal,
+    Gelu: _erfc_gelu,
+    o.Diagonal: diagonal,
     o.Selective: _selective,
     o.Fir: _fir,
     o.Delay: _delay,

@@ -9,7 +9,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable
 
-from hiss.engines.numpy_ops import Action, Part
+from hiss.engines.numpy_part import Action, Part, nothing
 from hiss.engines.numpy_plan import fused, fused_ops
 from hiss.program import Program, Stage
 from hiss.program import ops as o
@@ -26,9 +26,20 @@ class Steps:
         self.period, self.phase = stage.period, 0
         self.ordinary, self.completing = _actions(stage.every, stage.last, _delays(stage.ops), parts)
         self.completing += _clears(stage, parts)
+        self.settling = [parts[op.out].settle for op in stage.every if op.out in parts]
+        self.settling = [action for action in self.settling if action is not nothing]
+        self.due = False  # of what `settling` does for the next step
+
+    def settle(self) -> None:
+        """Do for the next step what this one has left."""
+        if self.due:
+            self.due = False
+            for action in self.settling:
+                action()
 
     def step(self) -> bool:
-        """True when the period is complete."""
+        """True when the period is complete. What the step before has left is done."""
+        self.due = bool(self.settling)
         complete = self.phase == self.period - 1
         for action in self.completing if complete else self.ordinary:
             action()
@@ -121,7 +132,8 @@ def _actions(every: Ops, last: Ops, pushed: Ops, parts: Parts) -> tuple[list[Act
     advances = [parts[op.out].advance for op in last if _advances(op)]
     pushes = [parts[op.out].push for op in pushed]
     now = _now(every, parts)
-    return [*now, *advances, *pushes], [*now, *_now(last, parts), *pushes]
+    ordinary, completing = [*now, *advances, *pushes], [*now, *_now(last, parts), *pushes]
+    return [action for action in ordinary if action is not nothing], [a for a in completing if a is not nothing]
 
 
 def _now(ops: Ops, parts: Parts) -> list[Action]:

@@ -77,7 +77,9 @@ class DeclaredDecoder(FramedDecoder):
             return [frame]
         items = self._framer.feed(data)
         sized = [item for item in items if isinstance(item, bytes) and len(item) == self.layout.size]
-        read = [self._plain(sized[0], True)] if self._plain and len(sized) == 1 else self._frames(sized) if sized else []
+        read = (
+            [self._plain(sized[0], True)] if self._plain and len(sized) == 1 else self._frames(sized) if sized else []
+        )
         if len(read) == len(items):
             return [frame for frame in read if frame]
         in_order = iter(read)

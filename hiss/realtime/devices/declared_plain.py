@@ -27,8 +27,8 @@ NUMBERS = {1: "B", 2: "H", 4: "I"}  # of so many bytes
 class Reader(Protocol):
     """See plain_reader."""
 
-    def __call__(self, data: bytes, found: bool = False) -> Frame | None: ...
-
+    def __call__(self, data: bytes, found: bool = False) -> Frame | None:
+        """The frame."""
 
 
 def is_plain(layout: Layout) -> bool:
