@@ -104,7 +104,8 @@ class Stepper:
 
     def reset(self) -> None:
         """Fresh state; the tare is kept."""
-        self.settle()
+        for stage in self._settling:
+            stage.due = False
         for each in self._parts.values():
             each.clear()
         for array in self._held.values():
