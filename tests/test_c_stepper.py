@@ -55,6 +55,20 @@ def test_c_is_given_the_integers_that_the_definition_says(whole, dtype):
         np.testing.assert_array_equal(stepper._x, integer.samples(program, x))
 
 
+@pytest.mark.parametrize("make", [integer_program, lambda: random_program(3, tare=0)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_c_tells_of_every_channel_whether_it_is_finite(make, dtype):
+    program = make()
+    stepper, n = CStepper(program), len(program.inputs)
+    largest = np.full(n, np.finfo(np.float32).max, dtype)
+    assert stepper.finite(np.zeros(n, dtype)) and stepper.finite(largest) and stepper.finite(-largest)
+    for channel in range(n):
+        for odd in (np.nan, np.inf, -np.inf):
+            x = largest.copy()
+            x[channel] = odd
+            assert not stepper.finite(x)
+
+
 def test_one_estimate_has_the_units_that_the_definition_says():
     program = integer_program()
     grid = CStepper(program)._grid

@@ -168,3 +168,18 @@ def test_an_xsens_message_is_read_alike_behind_any_other(messages: list[list[tup
         whole = {0x4020, 0x8020} <= {kind & 0xFFF0 for kind, _ in items}
         assert len(one) == whole
     assert remembering.counts == forgetting.counts
+
+
+def test_counters_of_lone_frames_wrap_as_those_of_many() -> None:
+    """A u8 of the sequence and a u16 of the clock, past their ends and back to a new start."""
+    fields = [{"role": "sequence", "type": "u8"}, {"role": "clock", "type": "u16", "unit": "ms"}]
+    table = {"sync": "AA 55", "checksum": "sum16", "fields": [*fields, {"name": "a", "type": "f32"}]}
+    layout = layout_from(table)
+    numbers = [*range(250, 700), *range(20, 90), *range(3, 9)]
+    frames = [encode(layout, (i & 0xFF, 300 * i & 0xFFFF, i / 8)) for i in numbers]
+    lone, many = DeclaredDecoder(layout), DeclaredDecoder(layout)
+    alone = [lone.feed(frame) for frame in frames]
+    together = many.feed(b"".join(frames))
+    assert [len(items) for items in alone] == [1] * len(frames)
+    assert [(f.t, f.seq, *f.x) for (f,) in alone] == [(f.t, f.seq, *f.x) for f in together]
+    assert lone.counts == many.counts

@@ -52,7 +52,13 @@ def layered_program() -> Program:
     every += [o.Map("g1", "f1", "gelu"), affine("b", "g1", "a"), diagonal("dz", "before"), affine("c", "b", "dz")]
     every += [o.Map("gc", "c", "gelu"), o.Add("d", ("gc", "b"), (1, 1)), diagonal("dr", "d", restart=True)]
     every += [norm("n2", "dr", "layer"), fir("f2", "n2"), norm("n3", "d", "rms")]
-    last = [fir("f3", "n3"), o.Map("g3", "f3", "gelu"), *gate("e", "g3"), o.Add("h", ("e", "n2", "f2"), (1, 1, -1))]
+    every += [affine("r", "d"), o.Map("gr", "r", "gelu"), affine("t", "gr"), o.Map("w", "t", "tanh")]
+    last = [
+        fir("f3", "n3"),
+        o.Map("g3", "f3", "gelu"),
+        *gate("e", "g3"),
+        o.Add("h", ("e", "n2", "f2", "gr", "w"), (1, 1, -1, 1, 1)),
+    ]
     high: list[o.Op] = [norm("m0", "h", "layer"), diagonal("s0", "m0"), o.Map("q0", "s0", "gelu"), *gate("i", "q0")]
     high += [diagonal("s1", "i"), o.Map("q1", "s1", "gelu"), affine("j", "q1"), affine("k", "q1", "s1", "j")]
     high += [affine("p", "k"), o.Map("qp", "p", "gelu"), affine("y", "qp", "p")]
@@ -98,7 +104,7 @@ def test_a_state_carries_over_and_a_reset_forgets_what_is_unsettled_too(cut: int
     """cut 30: an estimate has just been made; its step is unsettled, settled, or settled twice: equal in every bit."""
     program, x = layered_program(), samples()
     made = [Stepper(program) for _ in range(4)]
-    for i, stepper in enumerate(made):
+    for i, stepper in enumerate(made[:3]):
         for sample in x[:cut]:
             stepper.step(sample)
         for _ in range(i):

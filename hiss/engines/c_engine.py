@@ -120,8 +120,11 @@ class CStepper:
         return self._y.copy() if self._grid is None else self._grid.estimate(self._y)
 
     def finite(self, x: NDArray[np.float32]) -> bool:
-        """Whether all numbers of a sample (C,) of float32 are finite; by the code that a step needs anyway."""
-        self._sample[:] = x
+        """Whether all numbers of a sample (C,) are finite; of float32 by the code that a step needs anyway."""
+        try:
+            self._sample[:] = x
+        except (TypeError, ValueError):
+            return bool(np.isfinite(x).all())
         return bool(self._all_finite(self._places))
 
     def _step_any(self, x: NDArray[Any]) -> NDArray[Any] | None:
