@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,9 @@ from hiss.realtime.checksums import sum16
 from hiss.realtime.devices import make_decoder, xsens
 from hiss.realtime.devices.declared import DeclaredDecoder, encode
 from hiss.realtime.devices.declared_layout import layout_from
-from hiss.realtime.framing import Frame
+from hiss.realtime.feeds import DecodedFeed
+from hiss.realtime.framing import Event, Frame
+from hiss.realtime.sources import REPLUGGED, CallableSource
 from hiss.realtime.stuffing import cobs_decode, cobs_encode, slip_decode
 from hiss.realtime.sync_framer import SyncFramer
 
@@ -183,3 +187,34 @@ def test_counters_of_lone_frames_wrap_as_those_of_many() -> None:
     assert [len(items) for items in alone] == [1] * len(frames)
     assert [(f.t, f.seq, *f.x) for (f,) in alone] == [(f.t, f.seq, *f.x) for f in together]
     assert lone.counts == many.counts
+
+
+class _Back(CallableSource):
+    """Gives these chunks."""
+
+    def __init__(self, chunks: list[bytes | Event]):
+        super().__init__(lambda: None)
+        self.chunks = chunks
+
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
+        return ((at, chunk) for at, chunk in enumerate(self.chunks))
+
+
+def test_a_decoder_that_was_renewed_reads_lone_frames_too() -> None:
+    """Behind a port that came back the new decoder counts anew, and nothing of the bytes goes uncounted."""
+    table = {"sync": "AA 55", "checksum": "sum16", "fields": [{"role": "sequence", "type": "u8"}]}
+    table["fields"] = [*table["fields"], *({"name": f"a{i}", "type": "f32"} for i in range(16))]
+    layout = layout_from(table)
+    frames = [encode(layout, (i & 0xFF, *range(16))) for i in range(300)]
+    chunks = [*frames, Event(REPLUGGED, ""), *frames[:20]]
+    made: list[DeclaredDecoder] = []
+
+    def renew() -> DeclaredDecoder:
+        made.append(DeclaredDecoder(layout))
+        return made[-1]
+
+    with DecodedFeed(_Back(chunks), renew(), renew) as feed:
+        found = [frame.seq for _, given in feed for frame in given if isinstance(frame, Frame)]
+        assert found == [*range(300), *range(20)]
+        assert (made[0].counts.frames, made[1].counts.frames) == (320, 20)
+        assert feed.counts.bytes == 320 * layout.size
