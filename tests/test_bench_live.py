@@ -13,7 +13,9 @@ from hiss.realtime.bench import RATES_HZ, Run, run_once
 from hiss.realtime.bench_board import bench_decoder, blocks
 from hiss.realtime.bench_model import bench_program, bench_samples
 from hiss.realtime.devices.declared import DeclaredDecoder
+from hiss.realtime.feeds import DecodedFeed
 from hiss.realtime.framing import Frame
+from hiss.realtime.sources import SerialSource
 
 NAMES, UNITS = ["a", "b", "c"], ["uT", "uT", "g"]
 
@@ -58,6 +60,12 @@ def test_a_run_counts_every_frame_once() -> None:
     assert 0 < made.p50_us <= made.p99_us <= made.max_us
 
 
+def fed_by_feed(source: SerialSource, decoder: DeclaredDecoder) -> DecodedFeed:
+    """Without the shorter way of a lone frame."""
+    decoder.alone = None
+    return DecodedFeed(source, decoder)
+
+
 def test_frames_that_do_not_arrive_are_drops(monkeypatch: pytest.MonkeyPatch) -> None:
     read = DeclaredDecoder.feed
 
@@ -68,6 +76,7 @@ def test_frames_that_do_not_arrive_are_drops(monkeypatch: pytest.MonkeyPatch) ->
         return [frame for frame in items if frame.seq % 10 != 9]
 
     monkeypatch.setattr(DeclaredDecoder, "feed", loses)
+    monkeypatch.setattr("hiss.realtime.bench.DecodedFeed", fed_by_feed)
     monkeypatch.setattr("hiss.realtime.bench.GRACE_S", 0.3)
     program = bench_program(channels=6, rate_hz=500.0)
     made = run_once("no model", program, None, 500.0, 0.2)

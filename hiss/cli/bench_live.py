@@ -130,10 +130,12 @@ def _table(runs: list[Run], best: dict[str, list[Run]], missing: dict[str, str])
     lines = [f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *rows)]
     lines += [f"{name}: not measured: {why}" for name, why in missing.items()]
     load = f", load {os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else ""
-    wait, behind = (", ".join(f"{getattr(run, of):.0f}" for run in runs) for of in ("read_us", "behind_us"))
+    told = ("read_us", "behind_us", "behind_p99_us", "whole_us")
+    wait, behind, behind_p99, whole = (", ".join(f"{getattr(run, of):.0f}" for run in runs) for of in told)
     lines += [
         "",
-        f"service: CPU time, read to sink; before it, waiting and reading took {wait} us; behind it, counting and "
-        f"watching {behind} us. {os.cpu_count()} cores{load}.",
+        f"service: CPU time, read to sink; before it, waiting and reading took {wait} us; behind it, counting, "
+        f"watching and what the next step needs {behind} us (p99 {behind_p99}). A whole frame, service and what is "
+        f"behind it, took {whole} us in the mean. {os.cpu_count()} cores{load}.",
     ]
     return "\n".join(lines)

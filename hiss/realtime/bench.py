@@ -54,7 +54,9 @@ class Run:
     max_us: float
     mean_us: float
     read_us: float  # p50 of waiting and reading, on the thread's clock
-    behind_us: float  # p50 of what is counted and watched behind the last sink, a chunk
+    behind_us: float  # p50 of what is counted, watched and prepared behind the last sink, a chunk
+    behind_p99_us: float
+    whole_us: float  # mean of a frame: service and what is behind it
     queue_p50_us: float
     queue_p99_us: float
     queue_max_us: float
@@ -134,7 +136,7 @@ def run_once(name: str, program: Program, make: Make | None, rate_hz: float, sec
 
 
 def _run(name: str, rate_hz: float, loop: _TimedLoop, sent: dict[str, Any], lag_s: float) -> Run:
-    us = np.asarray(loop.taken) / 1e3
+    us, behind = np.asarray(loop.taken) / 1e3, np.asarray(loop.source.behind) / 1e3
     p50, p99, p999 = (round(float(q), 2) for q in np.percentile(us, [50, 99, 99.9]))
     summary, queue = loop.summary, loop.summary.queue_age
     return Run(
@@ -149,7 +151,9 @@ def _run(name: str, rate_hz: float, loop: _TimedLoop, sent: dict[str, Any], lag_
         max_us=round(float(us.max()), 2),
         mean_us=round(float(us.mean()), 2),
         read_us=round(float(np.median(np.asarray(loop.source.reads))) / 1e3, 2),
-        behind_us=round(float(np.median(np.asarray(loop.source.behind))) / 1e3, 2),
+        behind_us=round(float(np.median(behind)), 2),
+        behind_p99_us=round(float(np.percentile(behind, 99)), 2),
+        whole_us=round(float(us.sum() + behind.sum()) / len(us), 2),
         queue_p50_us=round(queue.quantile_ns(0.5) / 1e3, 1),
         queue_p99_us=round(queue.quantile_ns(0.99) / 1e3, 1),
         queue_max_us=round(queue.max_ns / 1e3, 1),

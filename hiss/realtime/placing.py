@@ -50,9 +50,7 @@ class Placing:
         self._stamped = not feed.ends or recorded_wall_ns(feed) is not None
         self._why = ""  # a new segment begins with the next frame
         self._before = b""  # the values of the last frame
-        # the last frame's time and arrival, where they still have to be told to both clocks, or to one
-        self._for_host: tuple[float, int] | None = None
-        self._for_clock: tuple[float, int] | None = None
+        self._unsettled: tuple[float, int] | None = None  # the last frame's time and arrival, for both clocks
         summary.clock = self.continuity.clock
 
     def put(self, frame: Frame, arrival_ns: int) -> bool:
@@ -60,7 +58,7 @@ class Placing:
 
         What nobody waits for is done in settle().
         """
-        if self._for_clock is not None:
+        if self._unsettled is not None:
             self.settle()
         timeline, continuity, t, seq = self.timeline, self.continuity, frame.t, frame.seq
         if seq is not None and seq - 1 == continuity.seq:
@@ -78,7 +76,7 @@ class Placing:
         elif t is not None:
             if seq is None:
                 continuity.stepped(timeline.step_s if not what or why == GAP else math.nan)
-            self._for_host = self._for_clock = (t, arrival_ns) if self._stamped else None
+            self._unsettled = (t, arrival_ns) if self._stamped else None
         self.summary.span_s = timeline.span_s
         if continuity.lost.count != self.summary.lost:
             self._tell_lost()
@@ -88,15 +86,10 @@ class Placing:
 
     def settle(self) -> None:
         """Follow the clocks with the last frame; for the loop to call behind the sinks."""
-        self._tell_host()
-        if self._for_clock is not None:
-            self.continuity.clock.put(*self._for_clock)
-            self._for_clock = None
-
-    def _tell_host(self) -> None:
-        if self._for_host is not None:
-            self.continuity.host.put(*self._for_host)
-            self._for_host = None
+        if self._unsettled is not None:
+            self.continuity.host.put(*self._unsettled)
+            self.continuity.clock.put(*self._unsettled)
+            self._unsettled = None
 
     def _count_repeat(self, values: bytes) -> None:
         """A board that reads its sensor sooner than that converts sends a value twice; without a count or a clock only
@@ -110,9 +103,8 @@ class Placing:
         self._cut(REPLUGGED)
 
     def told_s(self, since_s: float) -> float:
-        """The time to tell of a moment so long after the segment's first frame: it follows the host's clock, but the
-        data's own time is told as it is."""
-        self._tell_host()
+        """The time to tell of a moment so long after the segment's first frame: it follows the host's clock, up to the
+        last frame that is settled, but the data's own time is told as it is."""
         lag_s = 0.0 if self.timeline.own_time else self.continuity.host.lag_s
         return self.timeline.origin_s + since_s + lag_s
 
