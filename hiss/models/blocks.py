@@ -10,7 +10,9 @@ S4 has a third dropout, right behind SSM.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol, cast
 
 import torch
@@ -111,7 +113,8 @@ class SSMBlock(nn.Module):
         return block(x, taps, shift, self.mix.weight, self.mix.bias, self.norm.eps, p, p_response, read)
 
 
-Filters = tuple[Tensor, Tensor]
+Filters = tuple[Sequence[Tensor], Sequence[Tensor]]
+"""taps, shifts."""
 
 
 class SSMStack(Stack):
@@ -124,22 +127,22 @@ class SSMStack(Stack):
     def between(self, h: Tensor, read: slice, filters: Filters | None = None) -> Tensor:
         """(d_model, B, T) -> (d_model, B, R)."""
         taps, shifts = filters or self.filters(h.shape[-1])
-        *first, last = zip(self._blocks(), taps, shifts, strict=True)
-        for each, *its in first:
-            h = each.sequence(h, *its)
-        return last[0].sequence(h, *last[1:], read)
+        blocks = self._blocks()
+        for each, its, shift in zip(blocks[:-1], taps[:-1], shifts[:-1], strict=True):
+            h = each.sequence(h, its, shift)
+        return blocks[-1].sequence(h, taps[-1], shifts[-1], read)
 
     def ends(self, h: Tensor, filters: Filters | None = None) -> Tensor:
         """(d_model, k, n) -> (d_model, n)."""
         taps, shifts = filters or self.filters(h.shape[1])
         blocks = self._blocks()
-        for each, mixing, shift in zip(blocks[:-1], toeplitz(taps[:-1]), shifts[:-1], strict=True):
-            h = each.chunk(h, mixing, shift)
-        return blocks[-1].chunk(h, taps[-1].flip(1)[:, None], shifts[-1, :, -1:])[:, 0]
+        for each, its, shift in zip(blocks[:-1], taps[:-1], shifts[:-1], strict=True):
+            h = each.chunk(h, toeplitz(its), shift)
+        return blocks[-1].chunk(h, taps[-1].flip(1)[:, None], shifts[-1][:, -1:])[:, 0]
 
     @_disable_dynamo  # complex numbers, and what is kept
     def filters(self, length: int) -> Filters:
-        """taps and shift, each (layers, H, length): recurrence(gain z + bias) = taps * z + shift.
+        """taps and shifts of the layers, each (H, length): recurrence(gain z + bias) = taps * z + shift.
 
         Gain and bias of a norm act on channels as the recurrence does, so they go with it. Kept while nobody learns.
         """
@@ -154,7 +157,7 @@ class SSMStack(Stack):
         with full_precision(blocks[0].ssm.d.device):
             gain, bias = (torch.stack([getattr(b.norm, of) for b in blocks])[..., None] for of in ("weight", "bias"))
             taps = taps_of([b.ssm for b in blocks], length)
-            return taps * gain, taps.cumsum(-1) * bias
+            return (taps * gain).unbind(), (taps.cumsum(-1) * bias).unbind()
 
     def _blocks(self) -> list[SSMBlock]:
         return [cast(SSMBlock, each) for each in self.layers]
@@ -171,7 +174,8 @@ def plain_filters(*wanted: tuple[Stack, int]) -> list[Filters] | None:
     groups = tuple((len(stack.layers), length) for stack, length in wanted)
     with full_precision(kernels[0].d.device):
         made = modal_filters([*S4DKernel.kinds(kernels), *norms], kernels[0].discretization, groups)
-    return list(zip(made[::2], made[1::2], strict=True))
+    its = iter(made)
+    return [(list(islice(its, count)), list(islice(its, count))) for count, _ in groups]
 
 
 @_disable_dynamo

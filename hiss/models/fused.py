@@ -77,8 +77,12 @@ def composed(
 
 def convolved(u: Tensor, taps: Tensor) -> Tensor:
     """Causal convolution, by FFT: u (H, B, T), taps (H, T) -> (H, B, T)."""
+    return _by_spectrum(u, torch.fft.rfft(taps, fast_length(2 * u.shape[-1] - 1)))
+
+
+def _by_spectrum(u: Tensor, taps_f: Tensor) -> Tensor:
     n = fast_length(2 * u.shape[-1] - 1)
-    return torch.fft.irfft(torch.fft.rfft(u, n).mul_(torch.fft.rfft(taps, n)[:, None]), n)[..., : u.shape[-1]]
+    return torch.fft.irfft(torch.fft.rfft(u, n).mul_(taps_f[:, None]), n)[..., : u.shape[-1]]
 
 
 _convolved = _disable_dynamo(convolved)  # compilers make nothing of complex numbers
@@ -108,6 +112,8 @@ class _Block(Function):
         with full_precision(x.device):
             z, scale = standardised(x.reshape(len(x), -1), eps)
             z, x = z.view(x.shape), x[:, -shift.shape[1] :] if taps.dim() == 3 else x[..., read]
+            if taps.dim() == 2:
+                taps = torch.fft.rfft(taps, fast_length(2 * z.shape[-1] - 1))
             noise = F.dropout(torch.ones_like(x), p_response) if p_response else None
             first, second = _barred(x, p) if p else (None, None)
             y = _filtered(z, taps, shift, read, noise, first).view(len(x), -1)
@@ -171,7 +177,7 @@ def _constant(count: int, value: float, dtype: torch.dtype, device: torch.device
 def _filtered(
     z: Tensor, taps: Tensor, shift: Tensor, read: slice, noise: Tensor | None, barred: Tensor | None
 ) -> Tensor:
-    """noise (F(z) + shift), barred, contiguous."""
+    """noise (F(z) + shift), barred, contiguous; taps: matrices, or the spectrum of a convolution's."""
     if taps.dim() == 3:
         start = shift[..., None]
         if barred is None or noise is not None:
@@ -179,7 +185,7 @@ def _filtered(
         else:
             return torch.add(start, barred, alpha=BARRED).baddbmm_(taps, z)
     else:
-        y = convolved(z, taps)[..., read] + shift[:, None, read]
+        y = _by_spectrum(z, taps)[..., read] + shift[:, None, read]
     if noise is not None:
         y.mul_(noise)
     return y if barred is None else y.add_(barred, alpha=BARRED)
@@ -195,9 +201,9 @@ def _through_filter(grad: Tensor, z: Tensor, taps: Tensor, read: slice) -> tuple
         part, grad = grad, torch.zeros_like(z)
         grad[..., read] = part
     n, steps = fast_length(2 * z.shape[-1] - 1), z.shape[-1]
-    grad_f, z_f, taps_f = (torch.fft.rfft(each, n) for each in (grad, z, taps))
+    grad_f, z_f = torch.fft.rfft(grad, n), torch.fft.rfft(z, n)
     d_taps = torch.fft.irfft(z_f.conj().mul(grad_f).sum(1), n)[:, :steps]
-    d_z = torch.fft.irfft(grad_f.mul_(taps_f.conj()[:, None]), n)[..., :steps]
+    d_z = torch.fft.irfft(grad_f.mul_(taps.conj()[:, None]), n)[..., :steps]
     return d_z.contiguous(), d_taps, grad.sum(1)
 
 

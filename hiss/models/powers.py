@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, cast
 
 import torch
@@ -65,14 +66,14 @@ def modal_taps(
     log_dt: Tensor, log_a_real: Tensor, a_imag: Tensor, c: Tensor, d: Tensor, rule: str, length: int
 ) -> Tensor:
     """(H, length): log_dt, d (H,), log_a_real = log(-Re a), a_imag (H, M), c (H, M, 2); rule: a name of RULES."""
-    return modal_filters([[log_dt], [log_a_real], [a_imag], [c], [d]], rule, ((1, length),))[0][0]
+    return modal_filters([[log_dt], [log_a_real], [a_imag], [c], [d]], rule, ((1, length),))[0]
 
 
 def modal_filters(kinds: Sequence[Sequence[Tensor]], rule: str, groups: Groups) -> tuple[Tensor, ...]:
-    """K of each group, (layers, H, length), its elementwise part made for all groups at once.
+    """K of each layer, (H, length), its elementwise part made for all groups at once.
 
     kinds: the parameters of `modal_taps`, each of all layers, one group after the other. With two kinds more, gain and
-    bias (H,), a group has two: gain K, and bias times the sum of K up to each tap.
+    bias (H,): for each group, gain K of its layers, then bias times the sum of K up to each tap of its layers.
     """
     together = [each for kind in kinds for each in kind]
     return cast(tuple[Tensor, ...], _ModalFilters.apply(rule, groups, *together))  # type: ignore[no-untyped-call]
@@ -87,26 +88,27 @@ class _ModalFilters(Function):
         a, dt = torch.complex(-torch.exp(log_a_real), a_imag), torch.exp(log_dt)[:, None]
         made, twice = RULES[rule](a, dt), 2 * torch.view_as_complex(c)
         read = twice * made.b_bar
-        parts, found, at = [], [], 0
+        parts, at = [], 0
+        found: list[Tensor] = []
         for count, length in groups:
             rows = slice(at, at + count * width)
             part = _Part(_levels(made.a_bar[rows], length), *(each[rows, None] for each in norm))
             parts.append(part)
-            found += [each.view(count, width, length) for each in part.forward(read[rows], d[rows], length)]
+            for of_all in part.forward(read[rows], d[rows], length):
+                found += of_all.view(count, width, length).unbind()
             at = rows.stop
         ctx.kept = a, dt, made, twice, read, parts  # neither inputs nor outputs
-        ctx.width = width
+        ctx.width, ctx.per_layer = width, 1 + len(norm) // 2
         return tuple(found)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         a, dt, made, twice, read, parts = ctx.kept
-        each = len(grads) // len(parts)
-        found = [
-            part.backward(*(g.reshape(len(part.fine), -1) for g in grads[i * each : (i + 1) * each]))
-            for i, part in enumerate(parts)
-        ]
+        of_layers, found = iter(grads), []
+        for part in parts:
+            count = len(part.fine) // ctx.width
+            found.append(part.backward(*(torch.cat(list(islice(of_layers, count))) for _ in range(ctx.per_layer))))
         sums, weighed, d_d, *d_norm = (torch.cat(kind) for kind in zip(*found, strict=True))
         # all that follows holds conjugates; they are taken back where parameters are real, at the end
         by_b = twice * sums

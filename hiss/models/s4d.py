@@ -89,7 +89,8 @@ class S4DKernel(LongConv):
     def exact_taps(cls, kernels: Sequence[LongConv], length: int) -> Tensor:
         """(layers, H, length), all in one go."""
         kernels = cast(Sequence[S4DKernel], kernels)
-        return modal_filters(cls.kinds(kernels), kernels[0].discretization, ((len(kernels), length),))[0]
+        made = modal_filters(cls.kinds(kernels), kernels[0].discretization, ((len(kernels), length),))
+        return torch.stack(made)
 
     @staticmethod
     def kinds(kernels: Sequence[S4DKernel]) -> list[list[Tensor]]:
