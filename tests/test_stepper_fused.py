@@ -108,7 +108,7 @@ def test_a_state_carries_over_and_a_reset_forgets_what_is_unsettled_too(cut: int
         for sample in x[:cut]:
             stepper.step(sample)
         for _ in range(i):
-            stepper.settle()
+            stepper.finish()
     made[3].state = made[0].state
     rest = [[y for sample in x[cut:] if (y := stepper.step(sample)) is not None] for stepper in made]
     for other in rest[1:]:

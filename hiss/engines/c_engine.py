@@ -168,6 +168,9 @@ class CStepper:
         """Fresh state; the tare is kept."""
         self._library.model_reset(self._self)
 
+    def finish(self) -> None:
+        """Nothing: a step in C leaves nothing to be done behind its estimate."""
+
     def tare(self) -> None:
         """Fresh state, and measure the tare anew from the next samples."""
         self._library.model_tare(self._self)

@@ -97,7 +97,7 @@ class Stepper:
             self._mean += (x - self._mean) / x.dtype.type(seen + 1)
         self._left -= 1
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         """Do now what the next step would do first: for who has time between an estimate and the next sample."""
         for stage in self._settling:
             stage.settle()
@@ -126,7 +126,7 @@ class Stepper:
     @property
     def state(self) -> dict[str, NDArray[Any]]:
         """All that the stepper remembers, under the names of `interpreter.init_state`; assign it to restore."""
-        self.settle()
+        self.finish()
         state: Values = {"tare.mean": self._mean.copy(), "tare.left": np.array(self._left)}
         state |= {f"phase.{i}": np.array(phase) for i, phase in enumerate(self._phases())}
         state |= {key: array.copy() for key, array in self._held.items()}

@@ -89,7 +89,7 @@ class Loop:
         self._watched = _Watched(stepper.program, self._patience_s()) if stepper else None
         self._tares = bool(stepper and stepper.program.tare)
         self._finite: Callable[[npt.NDArray[np.float32]], bool] = getattr(stepper, "finite", _finite)
-        self._settle: Callable[[], None] = getattr(stepper, "settle", _nothing)
+        self._finish: Callable[[], None] = getattr(stepper, "finish", _nothing)
         self._fed: npt.NDArray[np.float32] | None = None  # by the frame of now
         self._frame_sinks: list[Callable[[float, npt.NDArray[np.float32]], None]] = []
         self._seq_before = 0  # samples of the segments before this one
@@ -141,7 +141,7 @@ class Loop:
         if before_ns:
             summary.inter_arrival.add(arrival_ns - before_ns)
         self._placing.settle()
-        self._settle()
+        self._finish()
         if self._fed is not None and self._watched is not None:
             self._watched.warnings.put(self._fed)
             self._fed = None
