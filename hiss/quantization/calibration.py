@@ -56,7 +56,9 @@ def observe(program: Program, samples: Seq[NDArray[Any]], progress: Progress) ->
 
     samples = [x for some in samples for x in some.reshape(-1, *some.shape[-2:])]
     if (short := min(map(len, samples))) < program.period:
-        raise ProgramError(f"a calibration recording of {short} samples is shorter than a period")
+        raise ProgramError(
+            f"a calibration recording of {short} samples is shorter than a period, {program.period}: leave it out"
+        )
     sequence.run_together(
         interpreter.cast(program.plain, np.float64),
         samples,

@@ -36,6 +36,7 @@ from hiss.training.sessions import prepared, rate_of, sessions_of
 from hiss.training.speed import faster
 
 TASKS = ("next", "masked")
+STEPS = 1200  # updates where none are asked for
 HIDDEN = 0.25  # share of the samples that are masked
 SPAN = 1.5  # mean length of a masked span, in chunks
 
@@ -118,7 +119,8 @@ def pretrain(
     """
     if task not in TASKS:
         raise ValueError(f"task is {task!r}; known: {', '.join(TASKS)}")
-    options = dataclasses.replace(options or TrainOptions(), loss="l1").settled(False)
+    options = options or TrainOptions()
+    options = dataclasses.replace(options, loss="l1", steps=options.steps or STEPS).settled(False)
     spec = network_of(model)
     bare = [_unlabelled(r, leave) for r in recordings]
     rate_hz = rate_of(bare, rate_hz, None)
