@@ -97,8 +97,10 @@ def _done(todo: list[Cell], jobs: int, device: str, integers: bool) -> Iterator[
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor, as_completed
 
+    from hiss.training.worker import become_worker
+
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_one_of_many) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=become_worker) as pool:
         started = [pool.submit(run_cell, cell, False, device, integers) for cell in todo]
         try:
             for job in as_completed(started):
@@ -106,15 +108,6 @@ def _done(todo: list[Cell], jobs: int, device: str, integers: bool) -> Iterator[
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def _one_of_many() -> None:
-    import torch
-
-    from hiss.training.memory import keep_freed_memory
-
-    torch.set_num_threads(1)
-    keep_freed_memory()
 
 
 def _said(found: Found) -> str:

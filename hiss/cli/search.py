@@ -205,12 +205,9 @@ def _work(
 def _worker(
     url: str, key: str, task: Task, space: Space, out: Path, trials: int, end: float, job: int
 ) -> None:  # in a process of its own
-    import torch
+    from hiss.training.worker import become_worker
 
-    from hiss.training.memory import keep_freed_memory
-
-    torch.set_num_threads(1)
-    keep_freed_memory()
+    become_worker()
     with errors_reported():
         _opened(url, key, task.seed + job).work(task, space, out, trials, lambda: end - time.time())
 
