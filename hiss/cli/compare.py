@@ -94,20 +94,11 @@ def _done(todo: list[Cell], jobs: int, device: str, integers: bool) -> Iterator[
             click.echo(f"{cell.data.name}, {cell.entry.name}, seed {cell.seed} ...", err=True)
             yield run_cell(cell, True, device, integers)
         return
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor, as_completed
+    import functools
 
-    from hiss.training.worker import become_worker
+    from hiss.training.worker import as_done
 
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=become_worker) as pool:
-        started = [pool.submit(run_cell, cell, False, device, integers) for cell in todo]
-        try:
-            for job in as_completed(started):
-                yield job.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    yield from as_done(functools.partial(run_cell, progress=False, device=device, integers=integers), todo, jobs)
 
 
 def _said(found: Found) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hiss.cli.settings import option_value
+from hiss.cli.settings import TARED, option_value
 from hiss.cli.stream import Positive, errors_reported, usage
 from hiss.errors import MissingExtraError, TrainingError
 from hiss.files import check_folder
@@ -20,10 +20,11 @@ from hiss.files import check_folder
 if TYPE_CHECKING:
     from hiss.firmware_export.bill import Bill
     from hiss.search import Outcome, Space, Study, Task
+    from hiss.search.finals import Final, Played
     from hiss.search.study import Row
 
 SHORT = {"steps": 300}
-"""Of every trial; the winner is trained again with what hiss train would take."""
+"""Of every trial; finals are trained with what hiss train would take."""
 NAME = "hiss-search"
 
 
@@ -42,6 +43,8 @@ NAME = "hiss-search"
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), default="study", show_default=True)
 @click.option("--trials", type=click.IntRange(min=1), default=100, show_default=True, help="Candidates in all.")
 @click.option("--minutes", type=Positive(), help="Begin no trial after so long. [no limit]")
+@click.option("--finalists", type=click.IntRange(min=1), default=4, show_default=True, help="Trained in full, behind.")
+@click.option("--final-seeds", type=click.IntRange(min=1), default=2, show_default=True, help="Of each finalist.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Trials at once, a thread each.")
 @click.option("--storage", metavar="URL", help="Where the study is kept; machines may share it. [SQLite in OUT]")
 @click.option("--space", "space_file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="TOML file.")
@@ -54,6 +57,8 @@ def command(
     out: Path,
     trials: int,
     minutes: float | None,
+    finalists: int,
+    final_seeds: int,
     jobs: int,
     storage: str | None,
     space_file: Path | None,
@@ -70,10 +75,14 @@ def command(
     Each candidate is folded, quantized, compiled and counted on the emulated core before it is trained; over budget, it
     is not trained at all. Its error is that of the integer program on the validation recordings. A search goes on
     where it ended; several processes and machines may share a storage. OUT holds front.md, front.json and front.png
-    (error against instructions), and winner/: the run, trained again in full, its program in integers, and the C with
-    its bill. --space: a TOML file of choices, such as low_width = [8, 16] (hiss/search/candidate.py names them).
+    (error against instructions), and winner/: the run, its program in integers, and the C with its bill. Trials are
+    short: the best of them are trained in full at the end (--finalists), and the best of those wins. --space: a TOML
+    file of choices, such as low_width = [8, 16] (hiss/search/candidate.py names them).
     Exit codes: 0 done, 2 usage, a file that cannot be read, or nothing fits, 7 not written, 130 interrupted.
     """
+    from hiss.search.finals import finals
+    from hiss.search.winner import make_winner
+
     with errors_reported():
         check_folder(out)
         task = _task(files, target, given)
@@ -84,11 +93,15 @@ def command(
         _say_task(task, study, trials, url)
         try:
             _work(url, key, task, space, out, trials, minutes, jobs)
+            _report(study, out)
+            searched = _best(study, out)
+            seeds = range(task.seed, task.seed + final_seeds)
+            played = _finals(finals(study.done_rows(), finalists, seeds, out / "finals", key), task, jobs)
         except KeyboardInterrupt:
             _report(study, out)
             click.echo("interrupted; the same command goes on", err=True)
             raise SystemExit(130) from None
-        outcome, bill = _winner(_report(study, out), task, out)
+        outcome, bill = make_winner(task, searched, played, out / "winner", lambda text: click.echo(text, err=True))
         facts = {**outcome.to_json(), "bill": bill.to_json()}
         click.echo(json.dumps(facts, indent=1) if as_json else _said(outcome, bill, out, files))
 
@@ -109,7 +122,9 @@ def _task(files: Sequence[Path], target: Sequence[str], given: dict[str, Any]) -
     if rate is None:
         raise click.UsageError("the recordings have irregular stamps; give the rate to train at, such as --rate 50")
     core = {"m4": "m4f"}.get(given["core"], given["core"])
-    options = usage(lambda: TrainOptions(**{**SHORT, **dict(option_value(text) for text in given["sets"])}))  # type: ignore[arg-type]
+    tared = any(r.tared for r in train) or bool(given["tare"])
+    chosen = {**SHORT, **(TARED if tared else {}), **dict(option_value(text) for text in given["sets"])}
+    options = usage(lambda: TrainOptions(**chosen))  # type: ignore[arg-type]
     return Task(
         train=tuple(train),
         target=targets,
@@ -238,26 +253,33 @@ def _say_task(task: Task, study: Study, trials: int, url: str) -> None:
 # ---- what was found ----
 
 
-def _report(study: Study, out: Path) -> Row | None:
-    """The files of the front; gives the winner."""
+def _report(study: Study, out: Path) -> None:
+    """The files of the front."""
     from hiss.search.front import write_front
 
     try:
         write_front(study, out)
     except MissingExtraError as error:
         click.echo(f"no plot: {error}", err=True)
-    return study.winner()
 
 
-def _winner(row: Row | None, task: Task, out: Path) -> tuple[Outcome, Bill]:
-    from hiss.search.winner import make_winner
-
-    if row is None or row.candidate is None:
+def _best(study: Study, out: Path) -> Row:
+    if (row := study.winner()) is None:
         raise TrainingError(f"nothing fits the budget ({out / 'front.json'}); allow more, or search longer")
+    return row
+
+
+def _finals(todo: list[Final], task: Task, jobs: int) -> list[Played]:
+    """The best candidates trained in full; a line for each that ends."""
+    from hiss.search.finals import play
+
     steps = None if task.options.steps == SHORT["steps"] else task.options.steps
-    full = dataclasses.replace(task.options, steps=steps)
-    click.echo(f"trial {row.number} is the best; it is trained in full ...", err=True)
-    return make_winner(task, row.candidate, row.error, out / "winner", full, lambda text: click.echo(text, err=True))
+    click.echo(f"{len(todo)} finals, trained in full ...", err=True)
+    played = []
+    for each in play(todo, task, dataclasses.replace(task.options, steps=steps), jobs):
+        click.echo(each.text(), err=True)
+        played.append(each)
+    return played
 
 
 def _said(outcome: Outcome, bill: Bill, out: Path, files: Sequence[Path]) -> str:

@@ -54,6 +54,8 @@ OPTION_KEYS = {
     "compile": bool,
 }
 """Keys that go to TrainOptions, with their types; those not given keep its defaults."""
+TARED: dict[str, float] = {"batch": 4}
+"""What those defaults are instead where recordings are tared (docs/recipe.md)."""
 NOT_SAID = ("rate", "period", "out", "steps", "patience", "lags", "denoise", "window_samples")
 """Keys that may be None: the data then say it."""
 TRUTH = {"true": True, "false": False}

@@ -11,7 +11,7 @@ import click
 
 from hiss.changes import change_names
 from hiss.cli.levels import LEVELS
-from hiss.cli.settings import Settings
+from hiss.cli.settings import TARED, Settings
 
 if TYPE_CHECKING:
     from hiss.recording import Recording
@@ -47,7 +47,7 @@ def _following(settings: Settings, tared: bool) -> dict[str, Any]:
     high = settings.high or LEVELS["low" if tared else "high"]
     if settings.pretrained:  # whose net it is
         high = settings.high
-    return {"high": high, "options": {"batch": 4, **settings.options} if tared else settings.options}
+    return {"high": high, "options": {**TARED, **settings.options} if tared else settings.options}
 
 
 def _period(settings: Settings) -> int | None:

@@ -17,8 +17,9 @@ Choose = Callable[[str, Seq[Any]], Any]
 class Candidate:
     """period: samples per estimate;  low_width, low_layers, high_width, high_layers: d_model and n_layers;
 
-    d_state: real states per channel;  window_s: how far back the linear base looks, 0 = no base;  lags: ages that it
-    reads;  weights: int8 or int16;  states: int32 or int16, as in hiss quantize.
+    d_state: real states per channel;  window_s: how far back the linear base may look, 0 = no base: training takes the
+    best of ARNet's windows up to it;  lags: ages that it reads;  weights: int8 or int16;  states: int32 or int16, as in
+    hiss quantize.
     """
 
     period: int = 10
@@ -43,11 +44,12 @@ class Candidate:
         model = Hierarchical(low, high, self.period)
         if not self.window_s:
             return model
-        return Residual(ARNet(lags=self.lags, windows_s=(self.window_s,), period=self.period), model)
+        shorter = tuple(window for window in ARNet.windows_s if window < self.window_s)
+        return Residual(ARNet(lags=self.lags, windows_s=(*shorter, self.window_s), period=self.period), model)
 
     def text(self) -> str:
         """One line for people."""
-        base = f"{self.lags} lags of {self.window_s:g} s" if self.window_s else "no base"
+        base = f"{self.lags} lags of up to {self.window_s:g} s" if self.window_s else "no base"
         return (
             f"{self.low_width}x{self.low_layers} | {self.high_width}x{self.high_layers}, {self.d_state} states, "
             f"period {self.period}, {base}, {self.weights} weights, {self.states} states"
@@ -68,7 +70,7 @@ class Space:
     high_width: tuple[int, ...] = (4, 6, 8, 12, 16, 24, 32)
     high_layers: tuple[int, ...] = (1, 2)
     d_state: tuple[int, ...] = (4, 8, 16)
-    window_s: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0)
+    window_s: tuple[float, ...] = (0.0, 0.2, 1.0, 5.0, 20.0)
     lags: tuple[int, ...] = (4, 8, 16, 24)
     weights: tuple[str, ...] = ("int8", "int16")
     states: tuple[str, ...] = ("int32", "int16")

@@ -92,10 +92,13 @@ class Study:
         """Done trials that no other one beats in both error and instructions, the cheapest first."""
         return list(_front(self.rows()))
 
+    def done_rows(self) -> list[Row]:
+        """Trials that were trained and scored, and keep the budget."""
+        return [row for row in self.rows() if row.state == "done"]
+
     def winner(self) -> Row | None:
         """The least error within budget; among equal ones the cheapest. None where nothing is done."""
-        done = [row for row in self.rows() if row.state == "done"]
-        return min(done, key=lambda row: (row.error, row.price.average if row.price else 0.0), default=None)
+        return min(self.done_rows(), key=lambda row: (row.error, row.price.average if row.price else 0.0), default=None)
 
     def _objective(self, trial: Any, task: Task, space: Space, out: Path) -> tuple[float, float]:
         optuna = _optuna()

@@ -1,11 +1,11 @@
-"""The winner of a search: trained in full, and written as a run, an integer program, and C with its bill."""
+"""The winner of a search, written as a run, an integer program, and C with its bill."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,38 +19,49 @@ from hiss.firmware_export.c import Model
 from hiss.firmware_export.export import export_c
 from hiss.firmware_export.packages import About, export_package, make_package
 from hiss.program import Program, load_program
-from hiss.search.candidate import Candidate
+from hiss.search.finals import Played
+from hiss.search.study import Row
 from hiss.search.trial import MODEL, Outcome, OverBudget, Task, held_out, run_trial
-from hiss.training import TrainOptions
 
 Say = Callable[[str], None]
 FIRMWARE = "model"
 
 
-def make_winner(
-    task: Task, candidate: Candidate, error: float, folder: Path, full: TrainOptions, say: Say
-) -> tuple[Outcome, Bill]:
-    """Train with `full` options; where that is over budget or no better than `error`, as it was searched.
+def make_winner(task: Task, searched: Row, played: Sequence[Played], folder: Path, say: Say) -> tuple[Outcome, Bill]:
+    """The final of least error; where none is better than the best trial was, that one as it was searched.
 
     folder gets run/, model.int.hiss and firmware/ with bill.json. Raises HissError.
     """
-    outcome = None
-    try:
-        outcome = run_trial(replace(task, options=full), candidate, folder)
-    except OverBudget as over:
-        say(f"trained in full the winner is over budget ({over})")
-    if outcome is None or outcome.error > error:
-        say("trained in full the winner is no better: it is kept as it was searched")
-        try:
-            outcome = run_trial(task, candidate, folder)
-        except OverBudget as over:
-            raise TrainingError(f"the winner is over budget on this computer ({over}): another compiler?") from over
+    best = min((p for p in played if p.outcome), key=lambda p: p.outcome.error if p.outcome else 0.0, default=None)
+    if best is not None and best.outcome is not None and best.outcome.error <= searched.error:
+        outcome = best.outcome
+        _copied(best.final.folder, folder)
+    else:
+        say("no final is better than the best trial: that one is kept as it was searched")
+        outcome = _again(task, searched, folder)
     program = load_program(folder / MODEL)
     bill = _bill(task, program)
     package = make_package((Model(program, FIRMWARE),), About())
     text = json.dumps({"models": [bill.to_json()]}, indent=2) + "\n"
     export_package(package, "plain", folder / "firmware", {"bill.json": text})
     return outcome, bill
+
+
+def _copied(source: Path, folder: Path) -> None:
+    """The run and the program of a final, as one: a folder that is half copied has another name."""
+    made = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(made, ignore_errors=True)
+    shutil.copytree(source, made)
+    shutil.rmtree(folder, ignore_errors=True)
+    made.rename(folder)
+
+
+def _again(task: Task, searched: Row, folder: Path) -> Outcome:
+    assert searched.candidate is not None  # of every trial that is done
+    try:
+        return run_trial(task, searched.candidate, folder)
+    except OverBudget as over:
+        raise TrainingError(f"the winner is over budget on this computer ({over}): another compiler?") from over
 
 
 def _bill(task: Task, program: Program) -> Bill:

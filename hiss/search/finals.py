@@ -1,0 +1,98 @@
+"""The finals of a search: its best candidates trained in full, from several seeds each, and the best of them kept.
+
+Trials are short, so their order is not that of full trainings; and on little data two seeds of one candidate differ
+more than two candidates do.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hiss.files import write_text
+from hiss.search.candidate import Candidate
+from hiss.search.study import Row
+from hiss.search.trial import Outcome, OverBudget, Price, Task, run_trial
+from hiss.training import TrainOptions
+
+OUTCOME = "outcome.json"
+
+
+@dataclass(frozen=True)
+class Final:
+    """One full training. key: of everything that it depends on; what is kept under another key is done again."""
+
+    trial: int
+    candidate: Candidate
+    seed: int
+    folder: Path
+    key: str
+
+
+@dataclass(frozen=True)
+class Played:
+    """What came of a final: outcome, or why it has none."""
+
+    final: Final
+    outcome: Outcome | None
+    why: str = ""
+
+    def text(self) -> str:
+        """One line for people."""
+        head = f"final: trial {self.final.trial}, seed {self.final.seed}"
+        if self.outcome is None:
+            return f"{head}: over budget ({self.why})"
+        rmse = ", ".join(f"{name} {value:.4g}" for name, value in self.outcome.rmse.items())
+        return f"{head}: RMSE {rmse}; {self.outcome.seconds:.0f} s"
+
+
+def finals(rows: Sequence[Row], count: int, seeds: Sequence[int], out: Path, key: str) -> list[Final]:
+    """Of the `count` best different candidates among done trials."""
+    best: dict[Candidate, int] = {}
+    for row in sorted(rows, key=lambda row: row.error):
+        if row.candidate is not None and len(best) < count:
+            best.setdefault(row.candidate, row.number)
+    return [
+        Final(number, candidate, seed, out / f"{number:04d}-{seed}", key)
+        for candidate, number in best.items()
+        for seed in seeds
+    ]
+
+
+def play(todo: Sequence[Final], task: Task, full: TrainOptions, jobs: int) -> Iterator[Played]:
+    """Train and score each, in `jobs` processes; those that are done already come at once. Raises HissError."""
+    work = functools.partial(_play, task=task, full=full)
+    if jobs == 1:
+        yield from map(work, todo)
+        return
+    from hiss.training.worker import as_done
+
+    yield from as_done(work, todo, jobs)
+
+
+def _play(final: Final, task: Task, full: TrainOptions) -> Played:
+    if (kept := _kept(final)) is not None:
+        return Played(final, kept)
+    shutil.rmtree(final.folder, ignore_errors=True)
+    try:
+        outcome = run_trial(replace(task, options=full, seed=final.seed), final.candidate, final.folder)
+    except OverBudget as error:  # training moved a format
+        return Played(final, None, str(error))
+    write_text(final.folder / OUTCOME, json.dumps({"key": final.key, **outcome.to_json()}, indent=1) + "\n")
+    return Played(final, outcome)
+
+
+def _kept(final: Final) -> Outcome | None:
+    try:
+        said: dict[str, Any] = json.loads((final.folder / OUTCOME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if said.pop("key", None) != final.key:
+        return None
+    nested = {"candidate": Candidate(**said["candidate"]), "price": Price(**said["price"])}
+    return Outcome(**{**said, **nested, "curve": [(step, error) for step, error in said["curve"]]})
