@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from hiss.firmware_export.budget import parse_budget  # noqa: E402
 from hiss.program import load_program  # noqa: E402
 from hiss.recording import Recording, make_channels, split, write_hdf5  # noqa: E402
 from hiss.search import Candidate, Space, Study, Task  # noqa: E402
+from hiss.search.finals import Final, play  # noqa: E402
 from hiss.search.trial import OverBudget, held_out, run_trial  # noqa: E402
 from hiss.training import TrainOptions  # noqa: E402
 
@@ -104,6 +106,37 @@ def test_the_winner_is_scored_as_the_search_says(skin: Path, studied: Path) -> N
     done = CliRunner().invoke(evaluate, [*map(str, arguments), "--data", str(skin / "skin.h5"), "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["arithmetic"].startswith("int")
+
+
+def test_the_best_final_wins_and_no_final_is_done_twice(skin: Path, studied: Path) -> None:
+    played = {path.parent: json.loads(path.read_text()) for path in (studied / "finals").glob("*/outcome.json")}
+    assert len({path.name[-1] for path in played}) == 2  # seeds
+    best = min(played, key=lambda path: float(played[path]["error"]))
+    searched = json.loads((studied / "front.json").read_text())
+    assert played[best]["error"] <= min(row["error"] for row in searched if row["state"] == "done")
+    assert (studied / "winner" / "model.int.hiss").read_bytes() == (best / "model.int.hiss").read_bytes()
+    before = {path: path.stat().st_mtime_ns for path in (studied / "finals").glob("*/outcome.json")}
+    again = search(skin, studied, "--trials", "3")
+    assert again.exit_code == 0, again.output
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_final_of_another_search_is_done_anew_and_one_over_budget_has_no_outcome(
+    compiler: str, tmp_path: Path
+) -> None:
+    asked = task(compiler, "ram=1m")
+    first = Final(0, SMALL, 0, tmp_path / "0000-0", "one")
+    (one,), (kept,), (other,) = (
+        list(play([final], asked, asked.options, 1))
+        for final in (first, first, dataclasses.replace(first, key="another"))
+    )
+    assert one.outcome is not None
+    assert one.outcome == kept.outcome
+    assert other.outcome is not None
+    assert other.outcome.seconds != one.outcome.seconds
+    (dear,) = play([dataclasses.replace(first, key="dear")], task(compiler, "ram=10"), asked.options, 1)
+    assert dear.outcome is None
+    assert "ram" in dear.text()
 
 
 def test_no_row_of_the_front_is_beaten_and_all_keep_the_budget(studied: Path) -> None:
