@@ -107,6 +107,19 @@ def test_a_cell_of_another_plan_or_other_files_is_not_done(folder: Path) -> None
     assert todo() == {"flat", "lags", "features"}
 
 
+def test_a_plan_that_asks_for_a_size_trains_networks_of_it(folder: Path) -> None:
+    compare(folder, "--quick", "--only", "flat")
+    before = json.loads((folder / "plan/skin/flat/0/cell.json").read_text())
+    (folder / "plan.toml").write_text("parameters = 900\n" + PLAN)
+    compare(folder, "--quick", "--only", "flat")
+    after = json.loads((folder / "plan/skin/flat/0/cell.json").read_text())
+    assert before["parameters"] < 450 < after["parameters"] <= 900
+    (folder / "plan.toml").write_text("parameters = 9.5\n" + PLAN)
+    done = CliRunner().invoke(command, [str(folder / "plan.toml")])
+    assert done.exit_code == 2
+    assert "9.5" in done.output
+
+
 def test_a_run_of_another_plan_is_not_resumed(folder: Path) -> None:
     compare(folder, "--quick", "--only", "flat")
     (folder / "plan.toml").write_text(PLAN.replace("steps = 4", "steps = 6"))

@@ -54,7 +54,8 @@ class Cell:
     def _options(self) -> Any:
         if isinstance(self.entry.spec, RidgeSpec):
             return None
-        return self.plan.options(self.entry, self.data).to_json()
+        options = self.plan.options(self.entry, self.data).to_json()
+        return options | ({"parameters": self.plan.parameters} if self.plan.parameters else {})
 
 
 def cells(plan: Plan, out: Path) -> Iterator[Cell]:

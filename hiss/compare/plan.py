@@ -2,6 +2,7 @@
 
     seeds = [0, 1, 2]
     quick = ["flat_s4d"]                 # models that --quick takes; left out: all
+    parameters = 20000                   # widths of every network scaled to as many; left out: as the models say
     [train]                              # of every model: keys of TrainOptions
     steps = 1500
     [data.broad]                         # a data set: files, target, rate; inputs, period, tare where they are needed
@@ -92,6 +93,7 @@ class Plan:
     models: tuple[Entry, ...]
     train: Mapping[str, Any] = field(default_factory=dict, hash=False)
     quick: tuple[str, ...] = ()  # models of a quick comparison; none = all
+    parameters: int | None = None  # that every network is scaled to; None = as it is
 
     def is_quick(self, entry: Entry) -> bool:
         """Whether a model is part of a quick comparison."""
@@ -110,10 +112,13 @@ def read_plan(path: Path, folder: Path | None = None) -> Plan:
     from hiss.cli.settings import read_toml
 
     content = read_toml(path)
-    _check_keys(content, ("seeds", "quick", "train", "data", "models"), str(path))
+    _check_keys(content, ("seeds", "quick", "parameters", "train", "data", "models"), str(path))
     seeds = content.get("seeds", [0])
     if not (isinstance(seeds, list) and seeds and all(type(s) is int and s >= 0 for s in seeds)):
         raise ValueError(f"{path}: seeds is {seeds!r}; expected a list of whole numbers, such as [0, 1, 2]")
+    parameters = content.get("parameters")
+    if parameters is not None and (type(parameters) is not int or parameters < 1):
+        raise ValueError(f"{path}: parameters is {parameters!r}; expected how many a network has, such as 20000")
     if not content.get("data") or not content.get("models"):
         raise ValueError(f"{path}: a comparison needs at least one [data.NAME] and one [models.NAME]")
     plan = Plan(
@@ -122,6 +127,7 @@ def read_plan(path: Path, folder: Path | None = None) -> Plan:
         tuple(_entry(name, dict(table), path) for name, table in content["models"].items()),
         content.get("train", {}),
         tuple(_list(content.get("quick", []))),
+        parameters,
     )
     _check(plan, path)
     return plan

@@ -16,7 +16,7 @@ from hiss.baselines import Ridge, ridge
 from hiss.compare.cells import Cell, Found
 from hiss.compare.plan import Data, RidgeSpec
 from hiss.dataset import fit_scaling, hold_out, prepare
-from hiss.errors import ExportError, FoldError, ProgramError
+from hiss.errors import ExportError, FoldError, ProgramError, TrainingError
 from hiss.files import write_text
 from hiss.recording import Recording, choose_inputs, choose_targets, read_recordings, split
 from hiss.training import Run, fit
@@ -109,7 +109,7 @@ def _run(cell: Cell, train: list[Recording], progress: bool, device: str) -> tup
     began = time.perf_counter()
     try:
         run = fit(
-            cell.entry.spec_for(cell.data),
+            _spec(cell, train),
             train,
             cell.data.target,
             rate_hz=cell.data.rate_hz,
@@ -124,6 +124,21 @@ def _run(cell: Cell, train: list[Recording], progress: bool, device: str) -> tup
     finally:
         write_text(clock, json.dumps([cell.key, before + time.perf_counter() - began]))
     return run, before + time.perf_counter() - began
+
+
+def _spec(cell: Cell, train: list[Recording]) -> Any:
+    """The model of a cell, of the size that the plan asks for. Raises TrainingError where there is none so small."""
+    spec, parameters = cell.entry.spec_for(cell.data), cell.plan.parameters
+    if parameters is None:
+        return spec
+    from hiss.compare.sizes import sized
+
+    prepared = prepare(train, cell.data.target, cell.data.rate_hz, cell.data.tare)
+    scaling = fit_scaling(prepared, inertial=cell.plan.options(cell.entry, cell.data).inertial)
+    try:
+        return sized(spec, parameters, scaling.n_inputs, len(scaling.y_mean))
+    except ValueError as error:
+        raise TrainingError(f"{cell.entry.name} on {cell.data.name}: {error}") from error
 
 
 def _clock(path: Path, key: str) -> float | None:
