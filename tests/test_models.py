@@ -11,7 +11,7 @@ from hiss.models import LSTM, S4, S4D, ARNet, Flat, Hierarchical, Mamba, Residua
 from hiss.models.blocks import SSMStack  # noqa: E402
 from hiss.models.fused import convolved, fast_length  # noqa: E402
 from hiss.models.kernel import toeplitz  # noqa: E402
-from hiss.models.s4d import DISCRETIZATIONS, INITS, S4DKernel, initial_modes  # noqa: E402
+from hiss.models.s4d import DISCRETIZATIONS, INITS, S4DKernel, initial_modes, legs  # noqa: E402
 from hiss.models.spec import spec_from_json, spec_to_json  # noqa: E402
 from hiss.models.stack import StackSpec, linear_rows  # noqa: E402
 
@@ -64,6 +64,15 @@ def test_legs_modes_are_those_of_the_reference() -> None:
     np.testing.assert_allclose(a.real, -0.5)
     np.testing.assert_allclose(a.imag[[0, 1, 2, -3, -2, -1]], [0.264, 0.906, 1.70, 258, 433, 1303], rtol=5e-3)
     assert b.imag.abs().max() <= 2
+
+
+def test_real_modes_are_the_eigenvalues_of_legs() -> None:
+    """HiPPO-LegS is triangular: -(n + 1) on its diagonal (arXiv 2206.11893, S4D-Real)."""
+    a, p = (x[:3].numpy() for x in (legs(6)[0], legs(6)[2]))
+    whole = np.diag(np.concatenate([a, a.conj()])) - np.outer(p := np.concatenate([p, p.conj()]), p.conj())
+    want, _ = initial_modes("real", 6)
+    np.testing.assert_allclose(np.sort(np.linalg.eigvals(whole).real)[::-1], want.real, rtol=1e-8)
+    assert not want.imag.any()
 
 
 def test_every_mode_is_stable() -> None:

@@ -31,8 +31,9 @@ from hiss.models.stack import Stack, StackSpec, full_precision
 class S4D(StackSpec):
     """A stack of S4D blocks.
 
-    d_state counts real states per channel (d_state / 2 complex modes); init: lin, inv or legs; discretization: zoh or
-    bilinear; dt_min, dt_max: range of the initial step sizes, log-uniform.
+    d_state counts real states per channel (d_state / 2 complex modes); init: lin, inv, legs or real (as a high level it
+    forgets more slowly and does not ring: docs/comparison.md); discretization: zoh or bilinear; dt_min, dt_max: range
+    of the initial step sizes, log-uniform.
     """
 
     d_state: int = 16

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from hiss.models.kernel import LongConv
 from hiss.models.powers import RULES, modal_filters
 
-INITS = ("lin", "inv", "legs")
+INITS = ("lin", "inv", "legs", "real")
 DISCRETIZATIONS = tuple(RULES)
 
 
@@ -37,6 +37,8 @@ def initial_modes(init: str, n_modes: int) -> tuple[Tensor, Tensor]:
     elif init == "legs":
         a, b, _ = legs(order)
         return a, torch.complex(b.real, b.imag.clamp(-2, 2))  # as the reference clips it
+    elif init == "real":  # S4D-Real: the eigenvalues of HiPPO-LegS itself; training may take them off the axis
+        return torch.complex(-(n + 1), torch.zeros_like(n)), torch.ones(n_modes, dtype=torch.complex128)
     else:
         raise ValueError(f"init is {init!r}; known: {', '.join(INITS)}")
     return torch.complex(torch.full_like(n, -0.5), imag), torch.ones(n_modes, dtype=torch.complex128)
