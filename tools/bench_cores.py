@@ -10,7 +10,7 @@ python tools/bench_cores.py MODEL.hiss prints the same as a table.
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -103,4 +103,6 @@ def table(found: dict[str, dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    print(table(bench_cores(load_program(Path(sys.argv[1])))))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("model", type=Path, help="a .hiss program")
+    print(table(bench_cores(load_program(parser.parse_args().model))))
