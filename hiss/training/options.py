@@ -13,7 +13,7 @@ from hiss.scaling_rules import RULES
 class TrainOptions:
     """Choices of `fit`; the defaults are the recipe that the README's figures come from."""
 
-    steps: int | None = None  # updates in all; None = 600 beside a linear base, 2400 without
+    steps: int | None = None  # updates in all; None = 600 beside a linear base, 4800 without
     epoch_steps: int = 40  # updates between two validations
     batch: int = 8  # windows per update
     window_samples: int | None = None  # length of a window; None = 1200, or half the longest recording
@@ -72,7 +72,7 @@ class TrainOptions:
 
     def settled(self, based: bool) -> TrainOptions:
         """With the numbers that depend on whether there is a linear base to start from."""
-        steps = self.steps or (600 if based else 2400)
+        steps = self.steps or (600 if based else 4800)
         return dataclasses.replace(self, steps=steps, patience=self.patience or (10 if based else 30))
 
     @property
