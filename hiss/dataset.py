@@ -224,9 +224,12 @@ def prepare(
 
 
 def hold_out(
-    recordings: Seq[Recording], val: Seq[Recording] | None = None, fraction: float = 0.2
+    recordings: Seq[Recording], val: Seq[Recording] | None = None, fraction: float = 0.2, *, lead: bool = False
 ) -> tuple[list[Recording], list[Recording]]:
-    """(to fit on, to validate on): `val`, else those marked "val", else the last `fraction` of each recording."""
+    """(to fit on, to validate on): `val`, else those marked "val", else the last `fraction` of each recording.
+
+    lead: such an end keeps what came before it, not valid, so that a state can be carried into it.
+    """
     if val:
         return list(recordings), list(val)
     marked = [r for r in recordings if r.split == "val"]
@@ -241,8 +244,14 @@ def hold_out(
                 "record longer, mark a recording as val, or choose another val_fraction"
             )
     return [r.cut(0, c) for r, c in zip(recordings, cuts, strict=True)], [
-        r.cut(c) for r, c in zip(recordings, cuts, strict=True)
+        _valid_from(r, c) if lead else r.cut(c) for r, c in zip(recordings, cuts, strict=True)
     ]
+
+
+def _valid_from(recording: Recording, first: int) -> Recording:
+    valid = recording.valid.copy()
+    valid[:first] = False
+    return dataclasses.replace(recording, valid=valid)
 
 
 @dataclass(frozen=True, eq=False)

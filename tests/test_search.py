@@ -169,7 +169,8 @@ def test_a_trial_is_the_same_each_time_and_scored_on_what_fit_holds_out(compiler
     paths = [tmp_path / name / "model.int.hiss" for name in "ab"]
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert [r.name for r in held_out(asked)] == ["a", "b"]
-    assert [len(r) for r in held_out(asked)] == [60, 60]  # the last fifth of 300
+    assert [np.flatnonzero(r.valid).tolist() for r in held_out(asked)] == 2 * [list(range(240, 300))]  # the last fifth
+    assert [len(r) for r in held_out(asked)] == [300, 300]  # reached from the start, as on a chip
 
 
 def test_a_study_goes_on_with_what_is_missing_and_refuses_another_task(

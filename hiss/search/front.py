@@ -12,7 +12,7 @@ from hiss.files import write_text
 from hiss.search.study import Row, Study
 
 HEAD = """Error and instructions per sample on average: no trial within budget is better in both. NMSE and RMSE are of
-the integer program on the validation recordings, look-ahead 0.
+the integer program on the validation recordings, look-ahead 0; ends of recordings are reached from their start.
 
 | trial | model | NMSE | RMSE | instructions | worst | flash | RAM |
 |---|---|---|---|---|---|---|---|

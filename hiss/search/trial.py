@@ -1,7 +1,8 @@
 """One trial: the price of a candidate before it is trained, its training, and its error in integers.
 
 The price is that of the C of the quantized program on the core: a candidate that is over budget costs seconds, not the
-training. The error is that of the integer program on the validation recordings, whole, each from fresh state.
+training. The error is that of the integer program on the validation recordings, whole, each from fresh state. Where
+those are the ends of recordings, the program runs from their start, as on a chip, so that a drift is seen.
 """
 
 from __future__ import annotations
@@ -129,8 +130,9 @@ def run_trial(task: Task, candidate: Candidate, folder: Path, judge: Judge = lam
 
 
 def held_out(task: Task) -> list[Recording]:
-    """The validation recordings, tared and at the task's rate."""
-    return _parts(task, _chosen(task))[1]
+    """The validation recordings, tared and at the task's rate; ends of recordings with what came before, not valid."""
+    prepared = prepare(_chosen(task), task.target, task.rate_hz, task.tare)
+    return hold_out(prepared, None, task.options.val_fraction, lead=True)[1]
 
 
 def _chosen(task: Task) -> list[Recording]:
@@ -159,13 +161,9 @@ def _integers(task: Task, candidate: Candidate, train: Seq[Recording], run: Run)
     from hiss.quantization import quantize
 
     program = fold(run)
-    made, _ = quantize(program, _parts(task, train)[0], weights=candidate.weights, states=candidate.states)
+    learned = hold_out(prepare(train, task.target, task.rate_hz, task.tare), None, task.options.val_fraction)[0]
+    made, _ = quantize(program, learned, weights=candidate.weights, states=candidate.states)
     return made
-
-
-def _parts(task: Task, train: Seq[Recording]) -> tuple[list[Recording], list[Recording]]:
-    """(to learn from, to validate on), as fit divides them."""
-    return hold_out(prepare(train, task.target, task.rate_hz, task.tare), None, task.options.val_fraction)
 
 
 def _affordable(task: Task, program: Program) -> Price:
