@@ -21,8 +21,9 @@ from hiss.errors import ExportError, TrainingError  # noqa: E402
 from hiss.firmware_export.budget import parse_budget  # noqa: E402
 from hiss.program import load_program  # noqa: E402
 from hiss.recording import Recording, make_channels, split, write_hdf5  # noqa: E402
-from hiss.search import Candidate, Space, Study, Task  # noqa: E402
-from hiss.search.finals import Final, play  # noqa: E402
+from hiss.search import Candidate, Price, Space, Study, Task  # noqa: E402
+from hiss.search.finals import Final, finals, play  # noqa: E402
+from hiss.search.study import Row  # noqa: E402
 from hiss.search.trial import OverBudget, held_out, run_trial  # noqa: E402
 from hiss.training import TrainOptions  # noqa: E402
 
@@ -139,6 +140,17 @@ def test_a_final_of_another_search_is_done_anew_and_one_over_budget_has_no_outco
     assert "ram" in dear.text()
 
 
+def test_finalists_are_the_best_of_different_programs() -> None:
+    def row(number: int, error: float, states: str, flash: int) -> Row:
+        candidate = dataclasses.replace(SMALL, states=states)
+        return Row(number, "done", candidate, Price(flash, 1, 1.0, 1, 1), error, {}, 1.0, "")
+
+    rows = [row(0, 0.3, "int32", 9), row(1, 0.1, "int32", 5), row(2, 0.1, "int16", 5), row(3, 0.2, "int32", 5)]
+    found = finals(rows, 2, (7, 8), Path("out"), "key")
+    assert [(final.trial, final.seed) for final in found] == [(1, 7), (1, 8), (3, 7), (3, 8)]
+    assert found[0].folder == Path("out/0001-7")
+
+
 def test_no_row_of_the_front_is_beaten_and_all_keep_the_budget(studied: Path) -> None:
     rows = json.loads((studied / "front.json").read_text())
     done = [row for row in rows if row["state"] == "done"]
@@ -202,8 +214,6 @@ def test_a_training_that_cheaper_ones_have_beaten_is_given_up(tmp_path: Path) ->
         trial.set_user_attr("price", {"flash": 1, "ram": 1, "average": average, "worst": 1, "stack": None})
         trial.set_user_attr("curve", [[10, error], [20, error]])
         study._study.tell(trial, [error, average])
-    from hiss.search import Price
-
     dear, cheap = Price(1, 1, 200.0, 1, None), Price(1, 1, 110.0, 1, None)
     assert study._beaten(dear, [(20, 0.7)], 30)
     assert not study._beaten(dear, [(20, 0.58)], 30)  # not clearly worse

@@ -52,14 +52,15 @@ class Played:
 
 
 def finals(rows: Sequence[Row], count: int, seeds: Sequence[int], out: Path, key: str) -> list[Final]:
-    """Of the `count` best different candidates among done trials."""
-    best: dict[Candidate, int] = {}
+    """Of the `count` best candidates among done trials; those that became the same program count as one."""
+    best: dict[tuple[float, Price | None], Row] = {}
     for row in sorted(rows, key=lambda row: row.error):
         if row.candidate is not None and len(best) < count:
-            best.setdefault(row.candidate, row.number)
+            best.setdefault((row.error, row.price), row)
     return [
-        Final(number, candidate, seed, out / f"{number:04d}-{seed}", key)
-        for candidate, number in best.items()
+        Final(row.number, row.candidate, seed, out / f"{row.number:04d}-{seed}", key)
+        for row in best.values()
+        if row.candidate is not None
         for seed in seeds
     ]
 
