@@ -141,14 +141,27 @@ def test_a_final_of_another_search_is_done_anew_and_one_over_budget_has_no_outco
 
 
 def test_finalists_are_the_best_of_different_programs() -> None:
-    def row(number: int, error: float, states: str, flash: int) -> Row:
-        candidate = dataclasses.replace(SMALL, states=states)
-        return Row(number, "done", candidate, Price(flash, 1, 1.0, 1, 1), error, {}, 1.0, "")
+    def row(number: int, error: float, width: int, states: str = "int32", seed: int = 0) -> Row:
+        candidate = dataclasses.replace(SMALL, low_width=width, states=states)
+        return Row(number, "done", candidate, seed, Price(width, 1, 1.0, 1, 1), error, {}, 1.0, "")
 
-    rows = [row(0, 0.3, "int32", 9), row(1, 0.1, "int32", 5), row(2, 0.1, "int16", 5), row(3, 0.2, "int32", 5)]
+    rows = [row(0, 0.3, 9), row(1, 0.1, 5), row(2, 0.1, 5, "int16"), row(3, 0.2, 6)]
     found = finals(rows, 2, (7, 8), Path("out"), "key")
     assert [(final.trial, final.seed) for final in found] == [(1, 7), (1, 8), (3, 7), (3, 8)]
     assert found[0].folder == Path("out/0001-7")
+    again = [row(4, 0.3, 5, "int32", 1), row(5, 0.5, 5, "int16", 1)]  # those of 0.1 were lucky: 0.2 on average, and 0.3
+    found = finals([row(6, 0.15, 7), *rows, *again], 3, (7,), Path("out"), "key")
+    assert [final.trial for final in found] == [6, 1, 3]
+
+
+def test_a_candidate_that_is_drawn_again_is_trained_from_another_seed(compiler: str, tmp_path: Path) -> None:
+    bare = dataclasses.replace(SMALL, window_s=0.0)  # a network for certain
+    one = {field.name: (getattr(bare, field.name),) for field in dataclasses.fields(bare)}
+    study = Study(f"sqlite:///{tmp_path / 's.db'}", "s", "key")
+    study.work(dataclasses.replace(task(compiler, "ram=1m"), seed=3), Space(**one), tmp_path, 3, lambda: 1.0)
+    rows = study.rows()
+    assert [row.seed for row in rows] == [3, 4, 5]
+    assert len({row.error for row in rows}) == 3
 
 
 def test_no_row_of_the_front_is_beaten_and_all_keep_the_budget(studied: Path) -> None:

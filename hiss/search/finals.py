@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from hiss.files import write_text
@@ -52,11 +53,18 @@ class Played:
 
 
 def finals(rows: Sequence[Row], count: int, seeds: Sequence[int], out: Path, key: str) -> list[Final]:
-    """Of the `count` best candidates among done trials; those that became the same program count as one."""
+    """Of the `count` best candidates among done trials, by the mean error of all that each was given.
+
+    Candidates that became the same program count as one.
+    """
+    trials: dict[Candidate, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row.number):
+        if row.candidate is not None:
+            trials.setdefault(row.candidate, []).append(row)
     best: dict[tuple[float, Price | None], Row] = {}
-    for row in sorted(rows, key=lambda row: row.error):
-        if row.candidate is not None and len(best) < count:
-            best.setdefault((row.error, row.price), row)
+    for same in sorted(trials.values(), key=lambda same: fmean(row.error for row in same)):
+        if len(best) < count:
+            best.setdefault((same[0].error, same[0].price), same[0])
     return [
         Final(row.number, row.candidate, seed, out / f"{row.number:04d}-{seed}", key)
         for row in best.values()

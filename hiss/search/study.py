@@ -10,7 +10,7 @@ import logging
 import statistics
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from hiss.errors import HissError, MissingExtraError, TrainingError
 from hiss.search.candidate import Candidate, Space
 from hiss.search.trial import Curve, Outcome, OverBudget, Price, Task, run_trial
 
-CANDIDATE, PRICE, EXCESS, CURVE, FOUND, WHY = "candidate", "price", "excess", "curve", "found", "why"
+CANDIDATE, SEED, PRICE, EXCESS = "candidate", "seed", "price", "excess"
+CURVE, FOUND, WHY = "curve", "found", "why"
 HEARTBEAT_S = 60
 WARM_UP = 1 / 3  # of the updates: before that no training is given up
 PATIENCE = 1.1  # times the median error of cheaper candidates at the same update: worse ones are given up
@@ -26,11 +27,15 @@ PATIENCE = 1.1  # times the median error of cheaper candidates at the same updat
 
 @dataclass(frozen=True)
 class Row:
-    """A trial as it is kept. state: done, over (budget), given up, failed, running;  error: of a done one."""
+    """A trial as it is kept. state: done, over (budget), given up, failed, running;  error: of a done one.
+
+    seed: of its training; a candidate that is drawn again is trained from another one.
+    """
 
     number: int
     state: str
     candidate: Candidate | None
+    seed: int
     price: Price | None
     error: float
     rmse: dict[str, float]
@@ -103,7 +108,9 @@ class Study:
     def _objective(self, trial: Any, task: Task, space: Space, out: Path) -> tuple[float, float]:
         optuna = _optuna()
         candidate = space.draw(trial.suggest_categorical)
+        task = replace(task, seed=task.seed + self._drawn_before(trial.number, candidate))
         trial.set_user_attr(CANDIDATE, candidate.to_json())
+        trial.set_user_attr(SEED, task.seed)
 
         def judge(price: Price, curve: Curve) -> None:
             if not curve:
@@ -128,6 +135,12 @@ class Study:
             raise optuna.TrialPruned from error
         self._keep(trial, found)
         return found.error, found.price.average
+
+    def _drawn_before(self, number: int, candidate: Candidate) -> int:
+        """How many earlier trials had this candidate, but for those that a stopped process left."""
+        known, trials = candidate.to_json(), self._study.get_trials(deepcopy=False)
+        earlier = [t for t in trials if t.number < number and t.state.name != "FAIL"]
+        return sum(t.user_attrs.get(CANDIDATE) == known for t in earlier)
 
     def _keep(self, trial: Any, found: Outcome) -> None:
         trial.set_user_attr(PRICE, vars(found.price))
@@ -201,6 +214,7 @@ def _row(trial: Any) -> Row:
         number=trial.number,
         state=_state(trial),
         candidate=Candidate(**attributes[CANDIDATE]) if CANDIDATE in attributes else None,
+        seed=attributes.get(SEED, 0),
         price=Price(**attributes[PRICE]) if PRICE in attributes else None,
         error=float(trial.values[0]) if trial.values else float("nan"),
         rmse=dict(found.get("rmse", {})),

@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def _copied(source: Path, folder: Path) -> None:
 def _again(task: Task, searched: Row, folder: Path) -> Outcome:
     assert searched.candidate is not None  # of every trial that is done
     try:
-        return run_trial(task, searched.candidate, folder)
+        return run_trial(replace(task, seed=searched.seed), searched.candidate, folder)
     except OverBudget as over:
         raise TrainingError(f"the winner is over budget on this computer ({over}): another compiler?") from over
 
