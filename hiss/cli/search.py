@@ -76,9 +76,9 @@ def command(
     is not trained at all. Its error is that of the integer program on the validation recordings. A search goes on
     where it ended; several processes and machines may share a storage. OUT holds front.md, front.json and front.png
     (error against instructions), and winner/: the run, its program in integers, and the C with its bill. Trials are
-    short, and one that is drawn again starts from another seed: the best of them, on average, are trained in full at the
-    end (--finalists), and the best of those wins. --space: a TOML
-    file of choices, such as low_width = [8, 16] (hiss/search/candidate.py names them).
+    short, and one that is drawn again starts from another seed; the best, on average, are trained in full at the end
+    (--finalists), and the best of those wins. --space: a TOML file of choices, such as low_width = [8, 16]
+    (hiss/search/candidate.py names them).
     Exit codes: 0 done, 2 usage, a file that cannot be read, or nothing fits, 7 not written, 130 interrupted.
     """
     from hiss.search.finals import finals
