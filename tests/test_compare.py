@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from hiss.cli.compare import command  # noqa: E402
 from hiss.cli.evaluate import command as evaluate_command  # noqa: E402
 from hiss.compare import cells, read_plan  # noqa: E402
 from hiss.models.spec import FAMILIES  # noqa: E402
-from hiss.recording import Recording, make_channels, write_hdf5  # noqa: E402
+from hiss.recording import Recording, make_channels, read_recordings, write_hdf5  # noqa: E402
 
 PLAN = """
 seeds = [0, 1]
@@ -120,6 +122,31 @@ def test_a_plan_that_asks_for_a_size_trains_networks_of_it(folder: Path) -> None
     assert "9.5" in done.output
 
 
+def test_gaps_are_what_the_data_set_says(folder: Path) -> None:
+    """Of pauses of 10 s in every recording: cells that start anew behind them say what evaluate says of their runs."""
+    for recording in (recordings := read_recordings(folder / "skin.h5")):
+        recording.t[200:] += 10.0
+    write_hdf5(folder / "skin.h5", [dataclasses.replace(r, rate_hz=None) for r in recordings])
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for gap in ("interpolate", "reset:1"):
+        (folder / "plan.toml").write_text(PLAN.replace("period = 5", f'period = 5\ngap = "{gap}"'))
+        compare(folder, "--quick")
+        found[gap] = {m: json.loads((folder / f"plan/skin/{m}/0/cell.json").read_text()) for m in ("flat", "lags")}
+        options = ["--data", str(folder / "skin.h5"), "--windows", "4x3s", "--seed", "1234", "--json"]
+        said = CliRunner().invoke(evaluate_command, [str(folder / "plan/skin/flat/0/run"), *options])
+        assert found[gap]["flat"]["nmse"] == pytest.approx(json.loads(said.stdout.splitlines()[-1])["nmse"], rel=1e-12)
+    assert all(found["reset:1"][m]["nmse"] != found["interpolate"][m]["nmse"] for m in ("flat", "lags"))
+    keys = []
+    for line in ("", 'gap = "interpolate"\n', 'gap = "hold"\n'):
+        (folder / "plan.toml").write_text(PLAN.replace("period = 5\n", "period = 5\n" + line))
+        keys.append([cell.key for cell in cells(read_plan(folder / "plan.toml"), folder / "plan")])
+    assert keys[0] == keys[1] != keys[2]
+    (folder / "plan.toml").write_text(PLAN.replace("period = 5", 'period = 5\ngap = "jump"'))
+    done = CliRunner().invoke(command, [str(folder / "plan.toml")])
+    assert done.exit_code == 2
+    assert "'jump' is no policy" in done.output
+
+
 def test_a_run_of_another_plan_is_not_resumed(folder: Path) -> None:
     compare(folder, "--quick", "--only", "flat")
     (folder / "plan.toml").write_text(PLAN.replace("steps = 4", "steps = 6"))
@@ -135,7 +162,7 @@ def test_jobs_change_no_figure(folder: Path) -> None:
     assert _means(one) == pytest.approx(_means(two), rel=1e-4)  # sums over other threads
 
 
-def _means(found: dict) -> list[float]:
+def _means(found: dict[str, Any]) -> list[float]:
     return [row["nmse"]["mean"] for row in found["rows"]]
 
 

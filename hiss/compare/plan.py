@@ -5,7 +5,7 @@
     parameters = 20000                   # widths of every network scaled to as many; left out: as the models say
     [train]                              # of every model: keys of TrainOptions
     steps = 1500
-    [data.broad]                         # a data set: files, target, rate; inputs, period, tare where they are needed
+    [data.broad]                         # a data set: files, target, rate; where needed inputs, period, tare, gap
     files = ["broad_95hz.h5"]
     target = ["vel_*"]
     rate = 50
@@ -34,6 +34,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hiss.gaps import Gaps
 from hiss.models.spec import spec_from_json
 from hiss.training import TrainOptions
 
@@ -54,7 +55,10 @@ class RidgeSpec:
 
 @dataclass(frozen=True)
 class Data:
-    """A data set and how it is scored. windows: (count, seconds) drawn by seed, None = whole recordings."""
+    """A data set and how it is scored. windows: (count, seconds) drawn by seed, None = whole recordings.
+
+    gap: what is made of pauses, as `hiss train --gap` has it.
+    """
 
     name: str
     files: tuple[Path, ...]
@@ -63,6 +67,7 @@ class Data:
     period: int
     inputs: tuple[str, ...] = ()
     tare: int | None = None
+    gap: str = str(Gaps())
     windows: tuple[int, float] | None = None
     windows_seed: int = 1234
     ridge_windows_s: tuple[float, ...] = (1.0, 5.0, 20.0)
@@ -151,6 +156,11 @@ def _data(name: str, table: dict[str, Any], path: Path, folder: Path | None) -> 
         if key in table:
             table[key] = tuple(_list(table[key]))
     table["rate_hz"] = float(table["rate_hz"])
+    if "gap" in table:
+        try:
+            table["gap"] = str(Gaps.parse(str(table["gap"])))
+        except ValueError as error:
+            raise ValueError(f"{where}: gap: {error}") from error
     return Data(name=name, **table)
 
 

@@ -18,8 +18,10 @@ from hiss.compare.plan import Data, RidgeSpec
 from hiss.dataset import fit_scaling, hold_out, prepare
 from hiss.errors import ExportError, FoldError, ProgramError, TrainingError
 from hiss.files import write_text
+from hiss.gaps import Gaps
 from hiss.recording import Recording, choose_inputs, choose_targets, read_recordings, split
 from hiss.training import Run, fit
+from hiss.training.sessions import sessions_of
 
 CORE = "m4f"
 
@@ -49,6 +51,13 @@ def _recordings(data: Data) -> tuple[list[Recording], list[Recording]]:
     """(to learn from, to test on), as they are in the files."""
     recordings = read_recordings(*data.files, targets=data.target, rate_hz=data.rate_hz)
     return split([choose_inputs(choose_targets(r, data.target), data.inputs) for r in recordings])
+
+
+def _ready(data: Data, recordings: list[Recording], tare: int | None) -> list[Recording]:
+    """Recordings as training takes them: at the rate, across or between their gaps, tared. Raises HissError."""
+    gaps, least = Gaps.parse(data.gap), max(2, data.period)
+    sessions = sessions_of(recordings, data.target, data.inputs, data.rate_hz, tare, gaps, least)
+    return prepare(sessions, data.target, data.rate_hz, tare)
 
 
 def _scored(cell: Cell, estimate: scoring.Estimator, ready: list[Recording]) -> scoring.Scored:
@@ -84,7 +93,7 @@ def _trained(
     try:
         program = fold(run)
     except FoldError as error:
-        ready = prepare(test, cell.data.target, cell.data.rate_hz, run.scaling.tare)
+        ready = _ready(cell.data, test, run.scaling.tare)
         scored = _scored(cell, scoring.stacked(run.estimate), ready)
         return found | _figures(scored, run.target_std, run.targets) | {"arithmetic": "torch", "why": str(error)}
     ready = scoring.ready(program, test)
@@ -114,6 +123,7 @@ def _run(cell: Cell, train: list[Recording], progress: bool, device: str) -> tup
             cell.data.target,
             rate_hz=cell.data.rate_hz,
             tare=cell.data.tare,
+            gaps=Gaps.parse(cell.data.gap),
             options=cell.plan.options(cell.entry, cell.data),
             out=folder,
             seed=cell.seed,
@@ -133,7 +143,7 @@ def _spec(cell: Cell, train: list[Recording]) -> Any:
         return spec
     from hiss.compare.sizes import sized
 
-    prepared = prepare(train, cell.data.target, cell.data.rate_hz, cell.data.tare)
+    prepared = _ready(cell.data, train, cell.data.tare)
     scaling = fit_scaling(prepared, inertial=cell.plan.options(cell.entry, cell.data).inertial)
     try:
         return sized(spec, parameters, scaling.n_inputs, len(scaling.y_mean))
@@ -200,7 +210,7 @@ def _ridge(cell: Cell, train: list[Recording], test: list[Recording]) -> Found:
     spec, data = cell.entry.spec, cell.data
     assert isinstance(spec, RidgeSpec)
     began = time.perf_counter()
-    prepared = prepare(train, data.target, data.rate_hz, data.tare)
+    prepared = _ready(data, train, data.tare)
     made = ridge(
         prepared,
         data.period,
@@ -211,7 +221,7 @@ def _ridge(cell: Cell, train: list[Recording], test: list[Recording]) -> Found:
         name=cell.entry.name,
     )
     seconds = time.perf_counter() - began
-    ready = prepare(test, data.target, data.rate_hz, made.scaling.tare)
+    ready = _ready(data, test, made.scaling.tare)
     scored = _scored(cell, lambda recordings: [made.estimate(x, data.period) for x in recordings], ready)
     y_std = fit_scaling(hold_out(prepared)[0]).y_std
     return {
