@@ -1,6 +1,7 @@
 """What a comparison found: a table per data set, in Markdown and as JSON, and a plot.
 
-A row is a model: mean and spread (largest - least) over its seeds. Best of a column means least.
+A row is a model: mean and spread (largest - least) over its seeds. NMSE is of test recordings; of validation it is the
+least that training saw, on windows, in float32.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ def to_json(found: Sequence[Found]) -> dict[str, Any]:
 def _table(data: str, some: list[Row]) -> str:
     outputs = list(some[0].cells[0]["outputs"].items())
     names = [f"RMSE {name}" + (f" ({facts['unit']})" if facts["unit"] else "") for name, facts in outputs]
-    head = ["model", "NMSE", *names, "R2", "int8 NMSE", "parameters", "MAC", "flash", "RAM", "instructions", "trained"]
+    chip = ["int8 NMSE", "parameters", "MAC", "flash", "RAM", "instructions"]
+    head = ["model", "NMSE", "validation NMSE", *names, "R2", *chip, "trained"]
     scored = some[0].cells[0]["windows"] or "whole recordings"
     lines = [f"### {data} ({scored}, look-ahead 0)", "", _line(head), _line(["---"] + ["---:"] * (len(head) - 1))]
     lines += [_line(_columns(row, [name for name, _ in outputs])) for row in some]
@@ -105,6 +107,7 @@ def _columns(row: Row, outputs: list[str]) -> list[str]:
     return [
         f"{row.model} ({count} seed{'s' if count > 1 else ''})" if row.cells[0]["kind"] != "ridge" else row.model,
         _spread(row.values("nmse")),
+        _spread([error**2 for error in row.values("val_error")]),
         *(_spread(row.values("outputs", name, "rmse")) for name in outputs),
         f"{r2:.4f}",
         _spread(row.values("int8", "nmse")),
