@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 import torch.nn.functional as F  # noqa: E402
 
 from hiss.models import S4, S4D, Hierarchical, Mamba  # noqa: E402
-from hiss.models.fused import block, composed, standardised  # noqa: E402
+from hiss.models.fused import Head, block, composed, standardised  # noqa: E402
 from hiss.models.powers import modal_filters, modal_taps  # noqa: E402
 
 EPS = 1e-5
@@ -65,6 +65,7 @@ WAYS = {
 
 
 def arrays(way: str) -> tuple[list[torch.Tensor], slice]:
+    """x, taps, shift, weight and bias."""
     torch.manual_seed(0)
     *shapes, read = WAYS[way]
     return [*(some(*shape) for shape in shapes), some(6, 3), some(6)], read
@@ -80,8 +81,9 @@ def test_gradients_of_taps_are_right(rule: str, length: int) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_block_says_what_its_formula_says(way: str) -> None:
-    given, read = arrays(way)
-    torch.testing.assert_close(block(*given, EPS, read=read), composed(*given, EPS, read=read), rtol=1e-12, atol=1e-12)
+    (x, taps, shift, weight, bias), read = arrays(way)
+    given = x, taps, shift, Head(weight, bias, EPS), read
+    torch.testing.assert_close(block(*given), composed(*given), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("drops", [(0.0, 0.0), (0.3, 0.0), (0.3, 0.4)])
@@ -89,9 +91,11 @@ def test_a_block_says_what_its_formula_says(way: str) -> None:
 def test_gradients_are_right(way: str, drops: tuple[float, float]) -> None:
     given, read = arrays(way)
 
-    def made(*its: torch.Tensor) -> torch.Tensor:
+    def made(
+        x: torch.Tensor, taps: torch.Tensor, shift: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+    ) -> torch.Tensor:
         torch.manual_seed(1)  # the same masks at each call
-        return block(*its, EPS, *drops, read)
+        return block(x, taps, shift, Head(weight, bias, EPS, *drops), read)
 
     assert torch.autograd.gradcheck(made, given)
 
@@ -110,7 +114,7 @@ def test_dropout_leaves_out_its_share_and_keeps_the_mean(p: float) -> None:
     n = 500_000
     zero, one = torch.zeros(1, 1, n), torch.ones(1, 1)
     weight, bias = torch.tensor([[0.0], [0.0]]), torch.tensor([1.0, 50.0])  # value 1, gate open
-    y = block(zero, zero[..., :1], one, weight, bias, EPS, p)[0]
+    y = block(zero, zero[..., :1], one, Head(weight, bias, EPS, p))[0]
     deviation = (p * (1 - p) / n) ** 0.5
     assert abs(float((y == 0).double().mean()) - p) < 5 * deviation + 2**-16
     assert abs(float(y.double().mean()) - 1) < 5 * deviation / (1 - p) + 2**-15

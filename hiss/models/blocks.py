@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 
-from hiss.models.fused import block
+from hiss.models.fused import Head, block
 from hiss.models.keeping import kept
 from hiss.models.kernel import LongConv, taps_of, toeplitz
 from hiss.models.powers import modal_filters
@@ -111,7 +111,8 @@ class SSMBlock(nn.Module):
     def _block(self, x: Tensor, taps: Tensor, shift: Tensor, read: slice = slice(None)) -> Tensor:
         p = self.dropout if self.training else 0.0
         p_response = p if self.drops_response else 0.0
-        return block(x, taps, shift, self.mix.weight, self.mix.bias, self.norm.eps, p, p_response, read)
+        head = Head(self.mix.weight, self.mix.bias, self.norm.eps, p, p_response)
+        return block(x, taps, shift, head, read)
 
 
 Filters = tuple[Sequence[Tensor], Sequence[Tensor]]

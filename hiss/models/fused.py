@@ -13,7 +13,7 @@ masks are neither multiplied by nor kept for the gradient.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -30,40 +30,31 @@ GELU_BACKWARD = torch.ops.aten.gelu_backward.grad_input
 SIGMOID_BACKWARD = torch.ops.aten.sigmoid_backward.grad_input
 
 
-def block(
-    x: Tensor,
-    taps: Tensor,
-    shift: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    eps: float,
-    p: float = 0.0,
-    p_response: float = 0.0,
-    read: slice = EVERY,
-) -> Tensor:
-    """The block of the module's head: weight (2 H, H), bias (2 H,);  p_response: share that drop' leaves out.
+class Head(NamedTuple):
+    """What is not the filter's: weight (2 H, H), bias (2 H,), eps of the norm;  p_response: share that drop' leaves out."""
+
+    weight: Tensor
+    bias: Tensor
+    eps: float
+    p: float = 0.0
+    p_response: float = 0.0
+
+
+def block(x: Tensor, taps: Tensor, shift: Tensor, head: Head, read: slice = EVERY) -> Tensor:
+    """The block that the module's docstring prints.
 
     taps (H, T), shift (H, T): x (H, B, T) is convolved with taps, from zero -> (H, B, R), the steps `read` of it.
     taps (H, r, k), shift (H, r): matrices that make the last r steps of chunks, x (H, k, m) -> (H, r, m).
     """
     if torch.compiler.is_compiling():  # the compiler fuses what it sees
-        return composed(x, taps, shift, weight, bias, eps, p, p_response, read)
-    made = _Block.apply(x, taps, shift, weight, bias, eps, p, p_response, read)  # type: ignore[no-untyped-call]
+        return composed(x, taps, shift, head, read)
+    made = _Block.apply(x, taps, shift, *head, read)  # type: ignore[no-untyped-call]
     return cast(Tensor, made)
 
 
-def composed(
-    x: Tensor,
-    taps: Tensor,
-    shift: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    eps: float,
-    p: float = 0.0,
-    p_response: float = 0.0,
-    read: slice = EVERY,
-) -> Tensor:
+def composed(x: Tensor, taps: Tensor, shift: Tensor, head: Head, read: slice = EVERY) -> Tensor:
     """What `block` says, of torch's operations."""
+    weight, bias, eps, p, p_response = head
     off = x - x.mean(0, keepdim=True)
     z = off * torch.rsqrt(off.square().mean(0, keepdim=True) + eps)
     if taps.dim() == 3:
