@@ -31,7 +31,7 @@ SIGMOID_BACKWARD = torch.ops.aten.sigmoid_backward.grad_input
 
 
 class Head(NamedTuple):
-    """What is not the filter's: weight (2 H, H), bias (2 H,), eps of the norm;  p_response: share that drop' leaves out."""
+    """All but the filter: weight (2 H, H), bias (2 H,), eps of the norm, p;  p_response: the share of drop'."""
 
     weight: Tensor
     bias: Tensor
