@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from hiss.search import Outcome, Space, Study, Task
     from hiss.search.finals import Final, Played
     from hiss.search.study import Row
+    from hiss.training import TrainOptions
 
 SHORT = {"steps": 300}
-"""Of every trial; finals are trained with what hiss train would take."""
+"""Of every trial; finals are trained with what hiss train would take, or longer."""
+STEPS_TARED = 1200
+"""Of finals on tared recordings, never stopped early: a small correction of a base of lags learns longer."""
 NAME = "hiss-search"
 
 
@@ -77,7 +80,7 @@ def command(
     where it ended; several processes and machines may share a storage. OUT holds front.md, front.json and front.png
     (error against instructions), and winner/: the run, its program in integers, and the C with its bill. Trials are
     short, and one that is drawn again starts from another seed; the best, on average, are trained in full at the end
-    (--finalists), and the best of those wins. --space: a TOML file of choices, such as low_width = [8, 16]
+    (--finalists), and of those the least mean error on validation and on what it learned from wins. --space: a TOML file of choices, such as low_width = [8, 16]
     (hiss/search/candidate.py names them).
     Exit codes: 0 done, 2 usage, a file that cannot be read, or nothing fits, 7 not written, 130 interrupted.
     """
@@ -97,7 +100,9 @@ def command(
             _report(study, out)
             searched = _best(study, out)
             seeds = range(task.seed, task.seed + final_seeds)
-            played = _finals(finals(study.done_rows(), finalists, seeds, out / "finals", key), task, jobs)
+            full = _full(task)
+            todo = finals(study.done_rows(), finalists, seeds, out / "finals", f"{key} {full.to_json()}")
+            played = _finals(todo, task, full, jobs)
         except KeyboardInterrupt:
             _report(study, out)
             click.echo("interrupted; the same command goes on", err=True)
@@ -270,14 +275,24 @@ def _best(study: Study, out: Path) -> Row:
     return row
 
 
-def _finals(todo: list[Final], task: Task, jobs: int) -> list[Played]:
+def _full(task: Task) -> TrainOptions:
+    """Options of finals; steps that were set (--set) stay."""
+    options = task.options
+    if options.steps != SHORT["steps"]:
+        return options
+    if not (task.tare or any(r.tared for r in task.train)):
+        return dataclasses.replace(options, steps=None)
+    patience = options.patience or STEPS_TARED // options.epoch_steps
+    return dataclasses.replace(options, steps=STEPS_TARED, patience=patience)
+
+
+def _finals(todo: list[Final], task: Task, full: TrainOptions, jobs: int) -> list[Played]:
     """The best candidates trained in full; a line for each that ends."""
     from hiss.search.finals import play
 
-    steps = None if task.options.steps == SHORT["steps"] else task.options.steps
     click.echo(f"{len(todo)} finals, trained in full ...", err=True)
     played = []
-    for each in play(todo, task, dataclasses.replace(task.options, steps=steps), jobs):
+    for each in play(todo, task, full, jobs):
         click.echo(each.text(), err=True)
         played.append(each)
     return played

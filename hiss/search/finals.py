@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -43,13 +44,23 @@ class Played:
     outcome: Outcome | None
     why: str = ""
 
+    @property
+    def rank(self) -> float:
+        """To be small: the mean error on validation and on what was learned from; inf without an outcome.
+
+        What fits a small chip has far fewer weights than there are samples: the recordings that it learned from tell
+        as much of it as a few held-out ends, and there is more of them.
+        """
+        return math.inf if self.outcome is None else (self.outcome.error + self.outcome.learned) / 2
+
     def text(self) -> str:
         """One line for people."""
         head = f"final: trial {self.final.trial}, seed {self.final.seed}"
         if self.outcome is None:
             return f"{head}: over budget ({self.why})"
         rmse = ", ".join(f"{name} {value:.4g}" for name, value in self.outcome.rmse.items())
-        return f"{head}: RMSE {rmse}; {self.outcome.seconds:.0f} s"
+        errors = f"NMSE {self.outcome.error:.4g}, of what it learned from {self.outcome.learned:.4g}"
+        return f"{head}: RMSE {rmse} ({errors}); {self.outcome.seconds:.0f} s"
 
 
 def finals(rows: Sequence[Row], count: int, seeds: Sequence[int], out: Path, key: str) -> list[Final]:
@@ -99,9 +110,9 @@ def _play(final: Final, task: Task, full: TrainOptions) -> Played:
 def _kept(final: Final) -> Outcome | None:
     try:
         said: dict[str, Any] = json.loads((final.folder / OUTCOME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        if said.pop("key", None) != final.key:
+            return None
+        nested = {"candidate": Candidate(**said["candidate"]), "price": Price(**said["price"])}
+        return Outcome(**{**said, **nested, "curve": [(step, error) for step, error in said["curve"]]})
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-    if said.pop("key", None) != final.key:
-        return None
-    nested = {"candidate": Candidate(**said["candidate"]), "price": Price(**said["price"])}
-    return Outcome(**{**said, **nested, "curve": [(step, error) for step, error in said["curve"]]})

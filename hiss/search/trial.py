@@ -76,11 +76,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """error: NMSE of the integer program on validation;  rmse: per output, in its unit;  curve: of the training."""
+    """error: NMSE of the integer program on validation;  learned: the same on what it was fitted on;  rmse: on validation,
+    per output, in its unit;  curve: of the training.
+    """
 
     candidate: Candidate
     price: Price
     error: float
+    learned: float
     rmse: Mapping[str, float]
     curve: Curve
     seconds: float
@@ -114,25 +117,35 @@ def run_trial(task: Task, candidate: Candidate, folder: Path, judge: Judge = lam
 
     def watch(step: int, error: float, now: Callable[[], Run]) -> None:
         if not first:
-            first.append(_affordable(task, _integers(task, candidate, train, now())))
+            first.append(_affordable(task, _integers(task, candidate, now())))
         else:
             curve.append((step, error))
         judge(first[0], curve)
 
     run = _trained(task, candidate, train, watch)
-    program = _integers(task, candidate, train, run)
+    program = _integers(task, candidate, run)
     price = _affordable(task, program)
-    scored = scoring.score_whole(scoring.estimator(program), scoring.ready(program, held_out(task)), program.period)
     run.save(folder / RUN)
     program.save(folder / MODEL)
-    rmse = {t.name: float(e) for t, e in zip(run.targets, scored.rmse(), strict=True)}
-    return Outcome(candidate, price, scored.nmse(run.target_std), rmse, curve, time.perf_counter() - began)
+    learned, held = (_scored(program, recordings) for recordings in _parts(task))
+    rmse = {t.name: float(e) for t, e in zip(run.targets, held.rmse(), strict=True)}
+    errors = held.nmse(run.target_std), learned.nmse(run.target_std)
+    return Outcome(candidate, price, *errors, rmse, curve, time.perf_counter() - began)
 
 
 def held_out(task: Task) -> list[Recording]:
     """The validation recordings, tared and at the task's rate; ends of recordings with what came before, not valid."""
+    return _parts(task)[1]
+
+
+def _parts(task: Task) -> tuple[list[Recording], list[Recording]]:
+    """(what is learned from, what is held out), tared and at the task's rate."""
     prepared = prepare(_chosen(task), task.target, task.rate_hz, task.tare)
-    return hold_out(prepared, None, task.options.val_fraction, lead=True)[1]
+    return hold_out(prepared, None, task.options.val_fraction, lead=True)
+
+
+def _scored(program: Program, recordings: Seq[Recording]) -> scoring.Scored:
+    return scoring.score_whole(scoring.estimator(program), scoring.ready(program, recordings), program.period)
 
 
 def _chosen(task: Task) -> list[Recording]:
@@ -155,14 +168,13 @@ def _trained(task: Task, candidate: Candidate, train: Seq[Recording], watch: Any
     )
 
 
-def _integers(task: Task, candidate: Candidate, train: Seq[Recording], run: Run) -> Program:
+def _integers(task: Task, candidate: Candidate, run: Run) -> Program:
     """The candidate in integers, its formats from the recordings that it learns from."""
     from hiss.folding import fold
     from hiss.quantization import quantize
 
     program = fold(run)
-    learned = hold_out(prepare(train, task.target, task.rate_hz, task.tare), None, task.options.val_fraction)[0]
-    made, _ = quantize(program, learned, weights=candidate.weights, states=candidate.states)
+    made, _ = quantize(program, _parts(task)[0], weights=candidate.weights, states=candidate.states)
     return made
 
 

@@ -29,16 +29,16 @@ FIRMWARE = "model"
 
 
 def make_winner(task: Task, searched: Row, played: Sequence[Played], folder: Path, say: Say) -> tuple[Outcome, Bill]:
-    """The final of least error; where none is better than the best trial was, that one as it was searched.
+    """The final of the best rank; where none fits the budget, the best trial as it was searched.
 
     folder gets run/, model.int.hiss and firmware/ with bill.json. Raises HissError.
     """
-    best = min((p for p in played if p.outcome), key=lambda p: p.outcome.error if p.outcome else 0.0, default=None)
-    if best is not None and best.outcome is not None and best.outcome.error <= searched.error:
+    best = min(played, key=lambda p: p.rank, default=None)
+    if best is not None and best.outcome is not None:
         outcome = best.outcome
         _copied(best.final.folder, folder)
     else:
-        say("no final is better than the best trial: that one is kept as it was searched")
+        say("no final fits the budget: the best trial is kept as it was searched")
         outcome = _again(task, searched, folder)
     program = load_program(folder / MODEL)
     bill = _bill(task, program)
