@@ -76,8 +76,9 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """error: NMSE of the integer program on validation;  learned: the same on what it was fitted on;  rmse: on validation,
-    per output, in its unit;  curve: of the training.
+    """error: NMSE of the integer program on validation;  learned: the same on what it was fitted on;
+
+    rmse: on validation, per output, in its unit;  curve: of the training.
     """
 
     candidate: Candidate
