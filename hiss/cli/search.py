@@ -80,8 +80,8 @@ def command(
     where it ended; several processes and machines may share a storage. OUT holds front.md, front.json and front.png
     (error against instructions), and winner/: the run, its program in integers, and the C with its bill. Trials are
     short, and one that is drawn again starts from another seed; the best, on average, are trained in full at the end
-    (--finalists), and of those the least mean error on validation and on what it learned from wins. --space: a TOML file
-    of choices, such as low_width = [8, 16] (hiss/search/candidate.py names them).
+    (--finalists), and of those the least mean error on validation and on what it learned from wins. --space: a TOML
+    file of choices, such as low_width = [8, 16] (hiss/search/candidate.py names them).
     Exit codes: 0 done, 2 usage, a file that cannot be read, or nothing fits, 7 not written, 130 interrupted.
     """
     from hiss.search.finals import finals
