@@ -102,6 +102,7 @@ def command(
             seeds = range(task.seed, task.seed + final_seeds)
             full = _full(task)
             todo = finals(study.done_rows(), finalists, seeds, out / "finals", f"{key} {full.to_json()}")
+            _say_finals(todo, study.rows(), task, full, jobs)
             played = _finals(todo, task, full, jobs)
         except KeyboardInterrupt:
             _report(study, out)
@@ -286,11 +287,17 @@ def _full(task: Task) -> TrainOptions:
     return dataclasses.replace(options, steps=STEPS_TARED, patience=patience)
 
 
+def _say_finals(todo: list[Final], rows: Sequence[Row], task: Task, full: TrainOptions, jobs: int) -> None:
+    """How many, and how long they take at most, as long as their trials took an update."""
+    took = {row.number: row.seconds / task.options.n_steps for row in rows}
+    seconds = sum(took[f.trial] * full.settled(bool(f.candidate.window_s)).n_steps for f in todo) / jobs
+    click.echo(f"{len(todo)} finals, trained in full: about {max(0.1, seconds / 60):.1f} minutes at most", err=True)
+
+
 def _finals(todo: list[Final], task: Task, full: TrainOptions, jobs: int) -> list[Played]:
     """The best candidates trained in full; a line for each that ends."""
     from hiss.search.finals import play
 
-    click.echo(f"{len(todo)} finals, trained in full ...", err=True)
     played = []
     for each in play(todo, task, full, jobs):
         click.echo(each.text(), err=True)
