@@ -91,7 +91,7 @@ def test_columns_have_unit_size_and_do_not_move_together(scaling: Scaling) -> No
 
 
 @pytest.mark.parametrize("optimize", [False, True])
-@pytest.mark.parametrize("kind", ["flat", "hiss", "based"])
+@pytest.mark.parametrize("kind", ["flat", "hiss", "based", "base alone", "without a correction"])
 def test_folded_equals_forward(scaling: Scaling, kind: str, optimize: bool) -> None:
     """float64: 1e-10 of the largest value."""
     torch.manual_seed(0)
@@ -101,8 +101,10 @@ def test_folded_equals_forward(scaling: Scaling, kind: str, optimize: bool) -> N
         "flat": Flat(small, 5),
         "hiss": Hierarchical(small, small, 5),
         "based": Residual(base, Hierarchical(small, small, 5)),
+        "base alone": base,
+        "without a correction": Residual(base, None),
     }[kind]
-    first = (scaling.n_channels,) if isinstance(spec, Residual) else ()
+    first = (scaling.n_channels,) if isinstance(spec, Residual | ARNet) else ()
     module = spec.build(scaling.n_inputs, 3, *first).double().eval()  # type: ignore[union-attr, arg-type]
     r, x = recording(seed=4), recording(seed=4).x[None].astype(np.float64)
     program = fold_model(module, scaling, channels=r.channels, targets=r.targets, rate_hz=RATE, optimize=optimize)

@@ -136,6 +136,9 @@ def _model(module: nn.Module, front: Front) -> tuple[Stage, ...]:
             base, module = None, module.base  # type: ignore[assignment]
         else:
             module = inner
+    if isinstance(module, ARNetModel) and module.beside is not None:  # what fit_base made: one linear map
+        y = _base(front, module)
+        return (_one_stage(front, module.period, Expression(y.terms, y.bias + front.scaling.y_mean)),)
     if isinstance(module, ARNetModel):
         scaled, count = front.lag_scale, front.scaling.n_channels
         return arnet_stages(front.builder, module, scaled, count, lambda y: _denormalized(front, y))
