@@ -19,9 +19,10 @@ from hiss.cli.train import command as train_command  # noqa: E402
 from hiss.dataset import Sequence, Windows, fit_scaling, sequences  # noqa: E402
 from hiss.errors import HissError, ProgramError, TrainingError  # noqa: E402
 from hiss.models import S4D, ARNet, Flat, Hierarchical, Residual  # noqa: E402
+from hiss.models.arnet import ARNetModel  # noqa: E402
 from hiss.recording import Recording, make_channels, write_hdf5  # noqa: E402
 from hiss.ridge import lagged  # noqa: E402
-from hiss.training import Run, TrainOptions, fit  # noqa: E402
+from hiss.training import Run, TrainOptions, fit, fitting  # noqa: E402
 from hiss.training import loop as training_loop  # noqa: E402
 from hiss.training.base import fit_base, honest_shift, mean_square  # noqa: E402
 from hiss.training.learner import Frame, Learner, schedule  # noqa: E402
@@ -201,6 +202,82 @@ def test_a_correction_that_does_not_help_is_dropped_with_a_message(capsys: pytes
     assert run.spec.correction is None
     assert "dropped" in capsys.readouterr().err
     assert run.estimate(train[0].x[None]).shape == (1, 80, 1)
+
+RIVAL = dataclasses.replace(QUICK, rival=True, steps=40, least_base=0.0)
+
+
+def with_rival(out: Path | None = None, seed: int = 0, **changed: object) -> Run:
+    return quick(out, options=dataclasses.replace(RIVAL, **changed), seed=seed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wins", [True, False])
+def test_of_a_base_and_its_rival_validation_chooses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wins: bool
+) -> None:
+    """What is kept is that of both which has the smaller error, bit for bit what it is when it is trained alone."""
+    monkeypatch.setattr(fitting, "mean_square", lambda module, val: _said_error(module, 2.0 if wins else 0.5))
+    kept = fit(SPEC, [recording(), recording(300, 1, "b")], "force", out=tmp_path, options=RIVAL, seed=2, device="cpu")
+    says = capsys.readouterr().err
+    assert ("the base is dropped: with it" in says, "the base stays: with it" in says) == (wins, not wins)
+    alone = dataclasses.replace(SPEC, base=None) if wins else SPEC
+    want = quick(spec=alone, options=dataclasses.replace(RIVAL, rival=wins), seed=2)
+    assert_same_weights(kept, want)
+    assert_same_weights(Run.load(tmp_path), want)
+
+
+def _said_error(module: torch.nn.Module, with_base: float) -> float:
+    """3 of a base alone, 1 of a network alone."""
+    if isinstance(module, ARNetModel):
+        return 3.0
+    return with_base if getattr(module, "base", None) is not None else 1.0
+
+
+def assert_same_weights(a: Run, b: Run) -> None:
+    mine, other = a.module.state_dict(), b.module.state_dict()
+    assert mine.keys() == other.keys()
+    assert all(torch.equal(mine[key], other[key]) for key in mine)
+
+
+@pytest.mark.parametrize("at", [6, 46])
+def test_a_training_with_a_rival_goes_on_where_it_was_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """Beside the base or without it: the same two curves and the same run."""
+    options = dataclasses.replace(RIVAL, patience=100)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    quick(whole, options=options)
+    done, update = 0, Learner.update
+
+    def interrupted(self: Learner, batch: object) -> float:
+        nonlocal done
+        done += 1
+        if done == at:
+            raise KeyboardInterrupt
+        return update(self, batch)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as m:
+        m.setattr(Learner, "update", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            quick(cut, options=options)
+    Run.load(cut)  # what was the best until then
+    quick(cut, options=options, resume=True)
+    for name in ("best.safetensors", "log.csv", "without_base/log.csv"):
+        assert (cut / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_rival_is_trained_on_its_own_terms_unless_they_are_set() -> None:
+    options = dataclasses.replace(RIVAL, whiten=0.01)
+    assert options.settled(True).lr == options.lr
+    rival = options.settled(False)
+    assert (rival.whiten, rival.retare, rival.lr) == (0.01, 0.0, 5e-3)
+    assert dataclasses.replace(options, rival=False).settled(False).lr == options.lr
+
+
+def test_fine_tuning_has_no_rival(tmp_path: Path) -> None:
+    first = quick(options=dataclasses.replace(QUICK, least_base=0.0))
+    quick(tmp_path, options=dataclasses.replace(RIVAL, steps=4), start=first)
+    assert not (tmp_path / "without_base").exists()
+
 
 
 @pytest.mark.parametrize(

@@ -49,12 +49,13 @@ OPTION_KEYS = {
     "inertial": bool,
     "least_base": float,
     "least_inertial": float,
+    "rival": bool,
     "min_gain": float,
     "bf16": bool,
     "compile": bool,
 }
 """Keys that go to TrainOptions, with their types; those not given keep its defaults."""
-TARED: dict[str, float] = {"batch": 4}
+TARED: dict[str, float] = {"batch": 4, "rival": True}
 """What those defaults are instead where recordings are tared (docs/recipe.md)."""
 NOT_SAID = ("rate", "period", "out", "steps", "patience", "lags", "denoise", "window_samples")
 """Keys that may be None: the data then say it."""

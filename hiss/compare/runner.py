@@ -7,6 +7,7 @@ values. A model that cannot be folded is scored as it was trained, and its cell 
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from hiss.files import write_text
 from hiss.gaps import Gaps
 from hiss.recording import Recording, choose_inputs, choose_targets, read_recordings, split
 from hiss.training import Run, fit
+from hiss.training.fitting import WITHOUT_BASE
 from hiss.training.sessions import sessions_of
 
 CORE = "m4f"
@@ -86,7 +88,7 @@ def _trained(
         "kind": "model",
         "parameters": sum(p.numel() for p in run.module.parameters()),
         "train_s": trained_s,
-        "val_error": _validation(cell.folder / "run"),
+        "val_error": _validation(cell.folder / "run", run),
     }
     from hiss.folding import fold
 
@@ -111,8 +113,7 @@ def _run(cell: Cell, train: list[Recording], progress: bool, device: str) -> tup
     folder, clock = cell.folder / "run", cell.folder / "train_s.json"
     before = _clock(clock, cell.key)
     if before is None:  # of another plan: nothing of it may be resumed
-        for old in folder.glob("*"):
-            old.unlink()
+        shutil.rmtree(folder, ignore_errors=True)
         before = 0.0
     write_text(clock, json.dumps([cell.key, before]))
     began = time.perf_counter()
@@ -160,8 +161,10 @@ def _clock(path: Path, key: str) -> float | None:
     return float(seconds) if of == key else None
 
 
-def _validation(folder: Path) -> float | None:
+def _validation(folder: Path, run: Run) -> float | None:
     """The least validation error of a run, in deviations of the target."""
+    if getattr(run.spec, "base", None) is None and (folder / WITHOUT_BASE).exists():  # the rival has won
+        folder /= WITHOUT_BASE
     try:
         last = (folder / "log.csv").read_text(encoding="utf-8").strip().splitlines()[-1]
         return float(last.rsplit(",", 1)[1])

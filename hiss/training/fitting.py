@@ -1,7 +1,8 @@
 """fit: recordings -> Run.
 
 A Residual is fitted in two parts: its linear base exactly, then its correction by gradient descent on what the base
-leaves; the correction is dropped where it does not help on validation.
+leaves; the correction is dropped where it does not help on validation. With the option `rival` its network is trained
+once more without the base, and the base is dropped where that is better on validation.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +37,39 @@ from hiss.training.learner import Frame, Learner
 from hiss.training.loop import Progress, run_loop
 from hiss.training.options import TrainOptions
 from hiss.training.pretraining import adopt
-from hiss.training.run import Run, build
+from hiss.training.run import LAST, Run, build
 from hiss.training.sessions import prepared, rate_of, sessions_of, steps
 from hiss.training.speed import faster
 
 Say = Callable[[str], None]
 Watch = Callable[[int, float, Callable[[], Run]], None]
 """step, best validation error so far (in deviations of the target), and a function that gives the run as it stands."""
+WITHOUT_BASE = "without_base"
+"""Folder, beside the files of a run, of the network that is trained without the base."""
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """How one call of fit trains, and where to."""
+
+    seed: int
+    device: torch.device
+    group: Group
+    out: Path | None
+    progress: bool
+    resume: bool
+    say: Say
+
+    @property
+    def writes(self) -> Path | None:
+        """Where this process keeps the run."""
+        return self.out if self.group.first else None
+
+    def aside(self) -> Sitting:
+        """The same in a folder of its own."""
+        folder = self.out / WITHOUT_BASE if self.out else None
+        begun = self.resume and folder is not None and (folder / LAST).exists()
+        return dataclasses.replace(self, out=folder, resume=begun)
 
 
 def fit(
@@ -130,41 +158,21 @@ def fit(
     where = _device(own_device(device))
     with torch.random.fork_rng(), joined(where) as group:
         torch.manual_seed(seed)
-        return _fitted(
-            run,
-            data,
-            options,
-            Path(out) if out else None,
-            seed,
-            where,
-            progress and group.first,
-            resume,
-            start,
-            grids,
-            say,
-            watch,
-            group,
-            pretrained,
-        )
+        sitting = Sitting(seed, where, group, Path(out) if out else None, progress and group.first, resume, say)
+        return _fitted(run, data, options, sitting, start, grids, pretrained, watch)
 
 
 def _fitted(
     run: Run,
     data: Data,
     options: TrainOptions,
-    out: Path | None,
-    seed: int,
-    device: torch.device,
-    progress: bool,
-    resume: bool,
+    sitting: Sitting,
     start: Run | None,
     grids: Grids | None,
-    say: Say,
-    watch: Watch | None,
-    group: Group,
     pretrained: Run | None,
+    watch: Watch | None,
 ) -> Run:
-    writes = out if group.first else None
+    say, writes = sitting.say, sitting.writes
     kept = start.module if start else None
     base, strength = _base(run, data, options, kept, say) if not grids else (getattr(kept, "base", None), np.inf)
     spec = run.spec
@@ -172,33 +180,74 @@ def _fitted(
         base, options = None, dataclasses.replace(options, whiten=0.0)  # its first layer reads lags, not columns
     elif isinstance(spec, ARNet) or (isinstance(spec, Residual) and spec.correction is None):
         return _finished(run, base, None, writes)
-    options = options.settled(base is not None)
+    ready = options.settled(base is not None)
     if grids:
-        learner = _imitator(data, base, options, device, kept, grids)
+        learner = _imitator(data, base, ready, sitting.device, kept, grids)
     else:
-        learner = _learner(run, data, base, options, device, kept, pretrained)
-
-    learner.group, learner.call = group, faster(learner.network, options, device, say)
-    group.begin(seed, learner.network.parameters())
-
-    def save() -> None:
-        _finished(run, base, learner.plain_network(), writes)
-
-    def watched(step: int, error: float) -> None:
-        if watch is not None:
-            watch(step, error, lambda: _finished(run, base, learner.plain_network(), None))
-
-    drawn = _honest(data, base, strength, options)
-    best = run_loop(learner, drawn, data.val, seed, out, progress, resume, save, watched)
+        learner = _learner(run, data, base, ready, sitting.device, kept, pretrained)
+    best = _descended(run, data, base, strength, learner, sitting, watch)
     if base is None:
         return _finished(run, None, best, writes)
     alone = mean_square(base, data.val)
     both = mean_square(ResidualModel(run.spec, base, best), data.val)  # type: ignore[arg-type]
     if both > alone * (1 - options.min_gain) ** 2 and not grids:
         say(f"the correction is dropped: with it the validation error is {both**0.5:.4f}, without {alone**0.5:.4f}")
-        run.spec = Residual(base=base.spec, correction=None)
-        return _finished(run, base, None, writes)
-    return _finished(run, base, best, writes)
+        based, error = dataclasses.replace(run, spec=Residual(base=base.spec, correction=None)), alone
+        best = None
+    else:
+        based, error = run, both
+    based = _finished(based, base, best, writes)
+    if not options.rival or kept is not None or pretrained is not None:
+        return based
+    return _better(based, error, _rival(run, data, options, sitting.aside()), data, sitting)
+
+
+def _descended(
+    run: Run,
+    data: Data,
+    base: ARNetModel | None,
+    strength: float,
+    learner: Learner,
+    sitting: Sitting,
+    watch: Watch | None,
+) -> nn.Module:
+    """The best network of a training, plain; what it has found so far is kept on the way."""
+    group = sitting.group
+    learner.group, learner.call = group, faster(learner.network, learner.options, sitting.device, sitting.say)
+    group.begin(sitting.seed, learner.network.parameters())
+
+    def save() -> None:
+        _finished(run, base, learner.plain_network(), sitting.writes)
+
+    def watched(step: int, error: float) -> None:
+        if watch is not None:
+            watch(step, error, lambda: _finished(run, base, learner.plain_network(), None))
+
+    drawn = _honest(data, base, strength, learner.options)
+    return run_loop(
+        learner, drawn, data.val, sitting.seed, sitting.out, sitting.progress, sitting.resume, save, watched
+    )
+
+
+def _rival(run: Run, data: Data, options: TrainOptions, aside: Sitting) -> Run:
+    """The network of a Residual, trained without its base: the same whatever was trained before it."""
+    aside.say("without the base, to compare:")
+    torch.manual_seed(aside.seed)
+    rival = dataclasses.replace(run, spec=dataclasses.replace(run.spec, base=None))
+    learner = _learner(rival, data, None, options.settled(False), aside.device, None, None)
+    best = _descended(rival, data, None, np.inf, learner, aside, None)
+    return _finished(rival, None, best, aside.writes)
+
+
+def _better(based: Run, error: float, rival: Run, data: Data, sitting: Sitting) -> Run:
+    """Which of both validation prefers, kept as the run."""
+    other = mean_square(rival.module, data.val)
+    wins = other < error
+    said = "is dropped" if wins else "stays"
+    sitting.say(f"the base {said}: with it the validation error is {error**0.5:.4f}, without {other**0.5:.4f}")
+    if wins and sitting.writes:
+        rival.save(sitting.writes)
+    return rival if wins else based
 
 
 def _base(
@@ -327,7 +376,7 @@ def _decorrelation(data: Data, options: TrainOptions) -> torch.Tensor | None:
     Skin channels move together; what distinguishes one load from another lies in directions of small variance, which
     descent on the raw columns finds last.
     """
-    if options.whiten == 0:
+    if not options.whiten:
         return None
     c = data.scaling.n_channels
     seen = [part.x for part in data.parts]
@@ -342,12 +391,12 @@ def _decorrelation(data: Data, options: TrainOptions) -> torch.Tensor | None:
 
 def _honest(data: Data, base: ARNetModel | None, strength: float, options: TrainOptions) -> Windows:
     """Windows whose targets make the base's residuals as large as on data that it has not seen."""
-    if base is None:
-        return data.windows
-    shifts = honest_shift(base, strength, data.parts, options.folds)
-    parts = [dataclasses.replace(p, y=p.y - s) for p, s in zip(data.parts, shifts, strict=True)]
-    drawn = data.windows
-    return Windows(parts, drawn.length, drawn.period, drawn.resting, drawn.retare, drawn.augment)
+    drawn, parts = data.windows, data.parts
+    if base is not None:
+        shifts = honest_shift(base, strength, parts, options.folds)
+        parts = [dataclasses.replace(p, y=p.y - s) for p, s in zip(parts, shifts, strict=True)]
+    retare = drawn.retare if options.retare else None
+    return Windows(parts, drawn.length, drawn.period, drawn.resting, retare, drawn.augment)
 
 
 def _rate(recordings: Seq[Recording]) -> float:
