@@ -14,11 +14,12 @@ torch = pytest.importorskip("torch")
 from click.testing import CliRunner  # noqa: E402
 
 from hiss.cli.evaluate import command as evaluate_command  # noqa: E402
-from hiss.cli.settings import settings_from  # noqa: E402
+from hiss.cli.settings import Settings, settings_from  # noqa: E402
+from hiss.cli.settling import settled  # noqa: E402
 from hiss.cli.train import command as train_command  # noqa: E402
 from hiss.dataset import Sequence, Windows, fit_scaling, sequences  # noqa: E402
 from hiss.errors import HissError, ProgramError, TrainingError  # noqa: E402
-from hiss.models import S4D, ARNet, Flat, Hierarchical, Residual  # noqa: E402
+from hiss.models import S4D, ARNet, Flat, Hierarchical, Mamba, Residual  # noqa: E402
 from hiss.models.arnet import ARNetModel  # noqa: E402
 from hiss.recording import Recording, make_channels, write_hdf5  # noqa: E402
 from hiss.ridge import lagged  # noqa: E402
@@ -203,11 +204,10 @@ def test_a_correction_that_does_not_help_is_dropped_with_a_message(capsys: pytes
     assert "dropped" in capsys.readouterr().err
     assert run.estimate(train[0].x[None]).shape == (1, 80, 1)
 
-RIVAL = dataclasses.replace(QUICK, rival=True, steps=40, least_base=0.0)
 
-
-def with_rival(out: Path | None = None, seed: int = 0, **changed: object) -> Run:
-    return quick(out, options=dataclasses.replace(RIVAL, **changed), seed=seed)  # type: ignore[arg-type]
+RIVAL = Hierarchical(TINY, S4D(6, 1, 4), 5)
+BOTH = dataclasses.replace(SPEC, rival=RIVAL)
+KEPT = dataclasses.replace(QUICK, steps=40, least_base=0.0)
 
 
 @pytest.mark.parametrize("wins", [True, False])
@@ -216,11 +216,12 @@ def test_of_a_base_and_its_rival_validation_chooses(
 ) -> None:
     """What is kept is that of both which has the smaller error, bit for bit what it is when it is trained alone."""
     monkeypatch.setattr(fitting, "mean_square", lambda module, val: _said_error(module, 2.0 if wins else 0.5))
-    kept = fit(SPEC, [recording(), recording(300, 1, "b")], "force", out=tmp_path, options=RIVAL, seed=2, device="cpu")
+    train = [recording(), recording(300, 1, "b")]
+    kept = fit(BOTH, train, "force", out=tmp_path, options=KEPT, seed=2, device="cpu")
     says = capsys.readouterr().err
     assert ("the base is dropped: with it" in says, "the base stays: with it" in says) == (wins, not wins)
-    alone = dataclasses.replace(SPEC, base=None) if wins else SPEC
-    want = quick(spec=alone, options=dataclasses.replace(RIVAL, rival=wins), seed=2)
+    want = quick(spec=RIVAL if wins else SPEC, options=KEPT.of_rival() if wins else KEPT, seed=2)
+    assert kept.spec == want.spec
     assert_same_weights(kept, want)
     assert_same_weights(Run.load(tmp_path), want)
 
@@ -243,9 +244,9 @@ def test_a_training_with_a_rival_goes_on_where_it_was_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     """Beside the base or without it: the same two curves and the same run."""
-    options = dataclasses.replace(RIVAL, patience=100)
+    options = dataclasses.replace(KEPT, patience=100)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    quick(whole, options=options)
+    quick(whole, BOTH, options)
     done, update = 0, Learner.update
 
     def interrupted(self: Learner, batch: object) -> float:
@@ -258,26 +259,43 @@ def test_a_training_with_a_rival_goes_on_where_it_was_interrupted(
     with monkeypatch.context() as m:
         m.setattr(Learner, "update", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            quick(cut, options=options)
+            quick(cut, BOTH, options)
     Run.load(cut)  # what was the best until then
-    quick(cut, options=options, resume=True)
+    quick(cut, BOTH, options, resume=True)
     for name in ("best.safetensors", "log.csv", "without_base/log.csv"):
         assert (cut / name).read_bytes() == (whole / name).read_bytes()
 
 
+def test_where_the_base_says_too_little_its_rival_alone_is_trained(tmp_path: Path) -> None:
+    options = dataclasses.replace(QUICK, least_base=0.999999)
+    run = quick(tmp_path, BOTH, options, seed=2)
+    assert run.spec == RIVAL
+    assert_same_weights(run, quick(spec=RIVAL, options=options.of_rival(), seed=2))
+    assert not (tmp_path / "without_base").exists()
+
+
 def test_a_rival_is_trained_on_its_own_terms_unless_they_are_set() -> None:
-    options = dataclasses.replace(RIVAL, whiten=0.01)
-    assert options.settled(True).lr == options.lr
-    rival = options.settled(False)
-    assert (rival.whiten, rival.retare, rival.lr) == (0.01, 0.0, 5e-3)
-    assert dataclasses.replace(options, rival=False).settled(False).lr == options.lr
+    rival = TrainOptions(whiten=0.01).of_rival()
+    assert (rival.whiten, rival.retare, rival.lr, rival.steps) == (0.01, 0.0, 5e-3, 2400)
 
 
 def test_fine_tuning_has_no_rival(tmp_path: Path) -> None:
-    first = quick(options=dataclasses.replace(QUICK, least_base=0.0))
-    quick(tmp_path, options=dataclasses.replace(RIVAL, steps=4), start=first)
+    quick(tmp_path, BOTH, dataclasses.replace(KEPT, steps=4), start=quick(options=KEPT))
     assert not (tmp_path / "without_base").exists()
 
+
+def test_skins_have_a_rival_and_what_moves_has_none() -> None:
+    def asked(r: Recording, **more: object) -> Settings:
+        return settled(settings_from({"target": ["force"], "rate": 20.0, **more}, "test"), [r], None)
+
+    moving, skin = recording(), dataclasses.replace(recording(), tared=10)
+    assert asked(moving).spec(5).rival is None
+    assert asked(skin).spec(5).rival == Hierarchical(S4D(32, 2), Mamba(32, 2, dropout=0.1), 5)
+    assert asked(skin, rival="none").spec(5).rival is None
+    assert asked(skin, high="8x1").spec(5).rival.high == S4D(8, 1)
+    alone = asked(skin, base=False)
+    assert alone.spec(5) == Hierarchical(S4D(32, 2), Mamba(32, 2, dropout=0.1), 5)
+    assert alone.train_options() == dataclasses.replace(TrainOptions(), batch=4).of_rival()
 
 
 @pytest.mark.parametrize(

@@ -49,13 +49,12 @@ OPTION_KEYS = {
     "inertial": bool,
     "least_base": float,
     "least_inertial": float,
-    "rival": bool,
     "min_gain": float,
     "bf16": bool,
     "compile": bool,
 }
 """Keys that go to TrainOptions, with their types; those not given keep its defaults."""
-TARED: dict[str, float] = {"batch": 4, "rival": True}
+TARED: dict[str, float] = {"batch": 4}
 """What those defaults are instead where recordings are tared (docs/recipe.md)."""
 NOT_SAID = ("rate", "period", "out", "steps", "patience", "lags", "denoise", "window_samples")
 """Keys that may be None: the data then say it."""
@@ -94,6 +93,7 @@ class Settings:
     forecast: int = 0  # samples ahead: the targets become TARGET+1 .. TARGET+N
     denoise: int | None = None  # samples behind: the target becomes TARGET-K, estimated from the others
     noise_sd: float = 0.0  # deviation of the noise of what is denoised, in its unit; 0 = not known
+    rival: str = ""  # high level of the network that is trained without the base as well; none = no such network
     init: str = "lin"
     discretization: str = "zoh"
     dropout: float = 0.1
@@ -137,7 +137,14 @@ class Settings:
             if self.flat
             else Hierarchical(self._level("low"), self._level("high"), period, self.restart)
         )
-        return Residual(ARNet(period=period), model) if self.base else model
+        return Residual(ARNet(period=period), model, self._rival(period)) if self.base else model
+
+    def _rival(self, period: int) -> Any:
+        from hiss.models import Hierarchical
+
+        if self.rival in ("", "none"):
+            return None
+        return Hierarchical(self._level("low"), self._level("rival"), period, self.restart)
 
     def _arnet(self, period: int, channels: Sequence[str]) -> Any:
         from hiss.models import ARNet
@@ -288,6 +295,7 @@ KINDS: dict[str, type] = {
     "forecast": int,
     "denoise": int,
     "noise_sd": float,
+    "rival": str,
     "init": str,
     "discretization": str,
     "dropout": float,

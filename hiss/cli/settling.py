@@ -30,7 +30,7 @@ def settled(settings: Settings, train: list[Recording], source: Run | None) -> S
         raise click.UsageError("the recordings have irregular stamps; give the rate to train at, such as --rate 50")
     settings = dataclasses.replace(settings, lags=_lags(settings, train), period=settings.period or _period(settings))
     tared = any(r.tared for r in train) or settings.tare not in ("auto", "0")
-    settings = dataclasses.replace(settings, **_following(settings, tared))
+    settings = dataclasses.replace(settings, **_following(settings, tared, source is None))
     name = settings.target[0] if len(settings.target) == 1 else "run"
     if settings.of_series:
         name = re.split(r"[+-]\d+$", settings.target[0])[0]
@@ -42,12 +42,20 @@ def settled(settings: Settings, train: list[Recording], source: Run | None) -> S
     return dataclasses.replace(settings, rate=rate, period=period, out=out)
 
 
-def _following(settings: Settings, tared: bool) -> dict[str, Any]:
-    """Skins, which are tared, are close to linear; what moves is not, and Mamba's steps follow it (docs/recipe.md)."""
-    high = settings.high or LEVELS["low" if tared else "high"]
+def _following(settings: Settings, tared: bool, fresh: bool) -> dict[str, Any]:
+    """Skins, which are tared, are close to linear; what moves is not, and Mamba's steps follow it (docs/recipe.md).
+
+    Where a skin is not, a network without the base may be better: its rival.
+    """
+    from hiss.training.options import RIVAL
+
+    based = tared and settings.base
+    high = settings.high or LEVELS["low" if based else "high"]
+    rival = settings.rival or (settings.high or LEVELS["high"] if based and not settings.flat and fresh else "none")
     if settings.pretrained:  # whose net it is
-        high = settings.high
-    return {"high": high, "options": {**TARED, **settings.options} if tared else settings.options}
+        high, rival = settings.high, "none"
+    usual = {**({} if based or not fresh else RIVAL), **TARED} if tared else {}
+    return {"high": high, "rival": rival, "options": {**usual, **settings.options}}
 
 
 def _period(settings: Settings) -> int | None:

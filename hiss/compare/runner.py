@@ -20,6 +20,7 @@ from hiss.dataset import fit_scaling, hold_out, prepare
 from hiss.errors import ExportError, FoldError, ProgramError, TrainingError
 from hiss.files import write_text
 from hiss.gaps import Gaps
+from hiss.models.residual import Residual
 from hiss.recording import Recording, choose_inputs, choose_targets, read_recordings, split
 from hiss.training import Run, fit
 from hiss.training.fitting import WITHOUT_BASE
@@ -163,7 +164,7 @@ def _clock(path: Path, key: str) -> float | None:
 
 def _validation(folder: Path, run: Run) -> float | None:
     """The least validation error of a run, in deviations of the target."""
-    if getattr(run.spec, "base", None) is None and (folder / WITHOUT_BASE).exists():  # the rival has won
+    if not isinstance(run.spec, Residual) and (folder / WITHOUT_BASE).exists():  # the rival has won
         folder /= WITHOUT_BASE
     try:
         last = (folder / "log.csv").read_text(encoding="utf-8").strip().splitlines()[-1]

@@ -14,10 +14,14 @@ from hiss.models.stack import StackSpec
 
 @dataclass(frozen=True)
 class Residual:
-    """base(x) + correction(x); either may be None once it has been dropped."""
+    """base(x) + correction(x); either may be None once it has been dropped.
+
+    rival: a network that is trained as well, without the base; validation chooses. None once it has.
+    """
 
     base: ARNet | None = field(default_factory=ARNet)
     correction: Hierarchical | Flat | None = field(default_factory=Hierarchical)
+    rival: Hierarchical | Flat | None = None
 
     def __post_init__(self) -> None:
         if self.base is None and self.correction is None:
@@ -27,6 +31,11 @@ class Residual:
         if self.base and self.correction and self.base.period != self.correction.period:
             raise ValueError(
                 f"base has period {self.base.period}, correction {self.correction.period}; both must be the same"
+            )
+
+        if self.rival and self.rival.period != self.period:
+            raise ValueError(
+                f"the rival has period {self.rival.period}, the others {self.period}; give the same"
             )
 
     @property

@@ -1,8 +1,8 @@
 """fit: recordings -> Run.
 
 A Residual is fitted in two parts: its linear base exactly, then its correction by gradient descent on what the base
-leaves; the correction is dropped where it does not help on validation. With the option `rival` its network is trained
-once more without the base, and the base is dropped where that is better on validation.
+leaves; the correction is dropped where it does not help on validation. Where it has a rival, a network without a base,
+that is trained as well, and validation chooses.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from hiss.dataset import Windows, hold_out, prepare
 from hiss.errors import TrainingError
 from hiss.gaps import Gaps
 from hiss.models.arnet import ARNet, ARNetModel
+from hiss.models.flat import Flat
+from hiss.models.hierarchical import Hierarchical
 from hiss.models.residual import Residual, ResidualModel
 from hiss.recording import Channel, Recording
 from hiss.training.base import fit_base, honest_shift, mean_square
@@ -174,32 +176,40 @@ def _fitted(
 ) -> Run:
     say, writes = sitting.say, sitting.writes
     kept = start.module if start else None
+    rival, run.spec = _parted(run.spec, fresh=kept is None and pretrained is None)
     base, strength = _base(run, data, options, kept, say) if not grids else (getattr(kept, "base", None), np.inf)
     spec = run.spec
     if isinstance(spec, ARNet) and spec.hidden:
         base, options = None, dataclasses.replace(options, whiten=0.0)  # its first layer reads lags, not columns
     elif isinstance(spec, ARNet) or (isinstance(spec, Residual) and spec.correction is None):
         return _finished(run, base, None, writes)
+    if rival is not None and base is None:
+        return _rival(run, rival, data, options, sitting, watch)
     ready = options.settled(base is not None)
     if grids:
         learner = _imitator(data, base, ready, sitting.device, kept, grids)
     else:
         learner = _learner(run, data, base, ready, sitting.device, kept, pretrained)
-    best = _descended(run, data, base, strength, learner, sitting, watch)
+    best: nn.Module | None = _descended(run, data, base, strength, learner, sitting, watch)
     if base is None:
         return _finished(run, None, best, writes)
     alone = mean_square(base, data.val)
     both = mean_square(ResidualModel(run.spec, base, best), data.val)  # type: ignore[arg-type]
     if both > alone * (1 - options.min_gain) ** 2 and not grids:
         say(f"the correction is dropped: with it the validation error is {both**0.5:.4f}, without {alone**0.5:.4f}")
-        based, error = dataclasses.replace(run, spec=Residual(base=base.spec, correction=None)), alone
-        best = None
-    else:
-        based, error = run, both
-    based = _finished(based, base, best, writes)
-    if not options.rival or kept is not None or pretrained is not None:
+        run.spec, best, both = Residual(base=base.spec, correction=None), None, alone
+    based = _finished(run, base, best, writes)
+    if rival is None:
         return based
-    return _better(based, error, _rival(run, data, options, sitting.aside()), data, sitting)
+    say("without the base, to compare:")
+    return _better(based, both, _rival(run, rival, data, options, sitting.aside(), watch), data, sitting)
+
+
+def _parted(spec: Any, fresh: bool) -> tuple[Hierarchical | Flat | None, Any]:
+    """(the rival where there is one to train, the spec without it)."""
+    if not isinstance(spec, Residual) or spec.rival is None:
+        return None, spec
+    return spec.rival if fresh and spec.base else None, dataclasses.replace(spec, rival=None)
 
 
 def _descended(
@@ -229,14 +239,20 @@ def _descended(
     )
 
 
-def _rival(run: Run, data: Data, options: TrainOptions, aside: Sitting) -> Run:
-    """The network of a Residual, trained without its base: the same whatever was trained before it."""
-    aside.say("without the base, to compare:")
-    torch.manual_seed(aside.seed)
-    rival = dataclasses.replace(run, spec=dataclasses.replace(run.spec, base=None))
-    learner = _learner(rival, data, None, options.settled(False), aside.device, None, None)
-    best = _descended(rival, data, None, np.inf, learner, aside, None)
-    return _finished(rival, None, best, aside.writes)
+def _rival(
+    run: Run,
+    spec: Hierarchical | Flat,
+    data: Data,
+    options: TrainOptions,
+    sitting: Sitting,
+    watch: Watch | None,
+) -> Run:
+    """The rival of a base, trained: the same whatever was trained before it."""
+    torch.manual_seed(sitting.seed)
+    rival = dataclasses.replace(run, spec=spec)
+    learner = _learner(rival, data, None, options.of_rival(), sitting.device, None, None)
+    best = _descended(rival, data, None, np.inf, learner, sitting, watch)
+    return _finished(rival, None, best, sitting.writes)
 
 
 def _better(based: Run, error: float, rival: Run, data: Data, sitting: Sitting) -> Run:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from hiss.augment import ROTATIONS
 from hiss.scaling_rules import RULES
 
-
-RIVAL = {"whiten": 0.0, "retare": 0.0, "lr": 5e-3, "ssm_lr": 2.5e-3}
+RIVAL: dict[str, Any] = {"steps": 2400, "patience": 30, "whiten": 0.0, "retare": 0.0, "lr": 5e-3, "ssm_lr": 2.5e-3}
 """What of the defaults is otherwise for the rival of a base: inputs and windows as they are, larger steps."""
 
 
@@ -44,7 +44,6 @@ class TrainOptions:
     inertial: bool = True  # with the columns of hiss.inertial, where there is an accelerometer and a gyroscope
     least_base: float = 0.98  # share of the validation variance that a base of lags must explain to be kept
     least_inertial: float = 0.5  # the same of a base that reads the columns of hiss.inertial
-    rival: bool = False  # beside a base of lags, its network is trained without it as well, and validation chooses
     min_gain: float = 0.01  # share by which the correction must lower the validation error to be kept
     bf16: bool = False  # matrix products of updates in bfloat16, where the device has it; validation never
     compile: bool = False  # updates with torch.compile, where there is a compiler
@@ -76,15 +75,14 @@ class TrainOptions:
                 raise ValueError(f"{name} must be at least 0 and less than 1; got {getattr(self, name)}")
 
     def settled(self, based: bool) -> TrainOptions:
-        """With what depends on whether there is a linear base to start from."""
-        default = {f.name: f.default for f in dataclasses.fields(self)}
-        changed = {key: value for key, value in RIVAL.items() if getattr(self, key) == default[key]}
-        return dataclasses.replace(
-            self,
-            steps=self.steps or (600 if based else 4800),
-            patience=self.patience or (10 if based else 30),
-            **(changed if self.rival and not based else {}),  # type: ignore[arg-type]
-        )
+        """With the numbers that depend on whether there is a linear base to start from."""
+        steps = self.steps or (600 if based else 4800)
+        return dataclasses.replace(self, steps=steps, patience=self.patience or (10 if based else 30))
+
+    def of_rival(self) -> TrainOptions:
+        """The same for the rival of a base: RIVAL, but for what was set."""
+        default = {field.name: field.default for field in dataclasses.fields(self)}
+        return dataclasses.replace(self, **{k: v for k, v in RIVAL.items() if getattr(self, k) == default[k]})
 
     @property
     def n_steps(self) -> int:
