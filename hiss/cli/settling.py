@@ -30,7 +30,7 @@ def settled(settings: Settings, train: list[Recording], source: Run | None) -> S
         raise click.UsageError("the recordings have irregular stamps; give the rate to train at, such as --rate 50")
     settings = dataclasses.replace(settings, lags=_lags(settings, train), period=settings.period or _period(settings))
     tared = any(r.tared for r in train) or settings.tare not in ("auto", "0")
-    settings = dataclasses.replace(settings, **_following(settings, tared, source is None))
+    settings = dataclasses.replace(settings, **_following(settings, tared, source))
     name = settings.target[0] if len(settings.target) == 1 else "run"
     if settings.of_series:
         name = re.split(r"[+-]\d+$", settings.target[0])[0]
@@ -42,7 +42,7 @@ def settled(settings: Settings, train: list[Recording], source: Run | None) -> S
     return dataclasses.replace(settings, rate=rate, period=period, out=out)
 
 
-def _following(settings: Settings, tared: bool, fresh: bool) -> dict[str, Any]:
+def _following(settings: Settings, tared: bool, source: Run | None) -> dict[str, Any]:
     """Skins, which are tared, are close to linear; what moves is not, and Mamba's steps follow it (docs/recipe.md).
 
     Where a skin is not, a network without the base may be better: its rival.
@@ -51,11 +51,13 @@ def _following(settings: Settings, tared: bool, fresh: bool) -> dict[str, Any]:
 
     based = tared and settings.base
     high = settings.high or LEVELS["low" if based else "high"]
-    rival = settings.rival or (settings.high or LEVELS["high"] if based and not settings.flat and fresh else "none")
+    rival = settings.rival or (settings.high or LEVELS["high"] if based and not settings.flat else "none")
     if settings.pretrained:  # whose net it is
         high, rival = settings.high, "none"
-    usual = {**({} if based or not fresh else RIVAL), **TARED} if tared else {}
-    return {"high": high, "rival": rival, "options": {**usual, **settings.options}}
+    plain: dict[str, Any] = {} if based else RIVAL
+    if source is not None:  # which is trained on as it is
+        rival, plain = "none", {} if getattr(source.module, "base", None) else {"retare": 0.0}
+    return {"high": high, "rival": rival, "options": {**(plain | TARED if tared else {}), **settings.options}}
 
 
 def _period(settings: Settings) -> int | None:

@@ -34,9 +34,7 @@ class Residual:
             )
 
         if self.rival and self.rival.period != self.period:
-            raise ValueError(
-                f"the rival has period {self.rival.period}, the others {self.period}; give the same"
-            )
+            raise ValueError(f"the rival has period {self.rival.period}, the others {self.period}; give the same")
 
     @property
     def period(self) -> int:

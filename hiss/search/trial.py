@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Seq
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +161,7 @@ def _trained(task: Task, candidate: Candidate, train: Seq[Recording], watch: Any
         inputs=task.inputs,
         rate_hz=task.rate_hz,
         tare=task.tare,
-        options=replace(task.options, rival=task.options.rival and not candidate.window_s),  # one network a trial
+        options=task.options,
         seed=task.seed,
         device="cpu",
         progress=False,

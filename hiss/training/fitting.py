@@ -36,7 +36,7 @@ from hiss.training.group import Group, joined, own_device, rank_of_environment
 from hiss.training.labels import some_labels
 from hiss.training.lags import fitted_lags
 from hiss.training.learner import Frame, Learner
-from hiss.training.loop import Progress, run_loop
+from hiss.training.loop import Progress, forecast_s, run_loop
 from hiss.training.options import TrainOptions
 from hiss.training.pretraining import adopt
 from hiss.training.run import LAST, Run, build
@@ -190,6 +190,8 @@ def _fitted(
         learner = _imitator(data, base, ready, sitting.device, kept, grids)
     else:
         learner = _learner(run, data, base, ready, sitting.device, kept, pretrained)
+    if rival is not None and sitting.progress:
+        _say_rival(run, rival, data, options, sitting)
     best: nn.Module | None = _descended(run, data, base, strength, learner, sitting, watch)
     if base is None:
         return _finished(run, None, best, writes)
@@ -250,9 +252,19 @@ def _rival(
     """The rival of a base, trained: the same whatever was trained before it."""
     torch.manual_seed(sitting.seed)
     rival = dataclasses.replace(run, spec=spec)
+    rival.provenance = run.provenance | {"options": options.of_rival().to_json()}
     learner = _learner(rival, data, None, options.of_rival(), sitting.device, None, None)
     best = _descended(rival, data, None, np.inf, learner, sitting, watch)
     return _finished(rival, None, best, sitting.writes)
+
+
+def _say_rival(run: Run, spec: Hierarchical | Flat, data: Data, options: TrainOptions, sitting: Sitting) -> None:
+    """How long it takes, before anything is trained, and without a trace in the random numbers."""
+    with torch.random.fork_rng():
+        rival = dataclasses.replace(run, spec=spec)
+        learner = _learner(rival, data, None, options.of_rival(), sitting.device, None, None)
+        minutes = forecast_s(learner, data.windows, data.val, sitting.seed) / 60
+    sitting.say(f"a network without the base is trained behind it, to compare: about {minutes:.1f} minutes at most")
 
 
 def _better(based: Run, error: float, rival: Run, data: Data, sitting: Sitting) -> Run:

@@ -92,7 +92,7 @@ def run_loop(
         learner.group.own_masks(seed + learner.step)
     shown = Progress(progress)
     if progress and learner.step == 0:
-        shown.say(f"about {_forecast_s(learner, windows, val, seed) / 60:.1f} minutes to train at most")
+        shown.say(f"about {forecast_s(learner, windows, val, seed) / 60:.1f} minutes to train at most")
     watch(learner.step, book.best)
     with shown.bar(options.n_steps, learner.step) as bar:
         while learner.step < options.n_steps and book.waited < options.n_patience:
@@ -126,7 +126,7 @@ def _epoch(learner: Learner, windows: Windows, val: Batch, rng: np.random.Genera
     return better
 
 
-def _forecast_s(learner: Learner, windows: Windows, val: Batch, seed: int) -> float:
+def forecast_s(learner: Learner, windows: Windows, val: Batch, seed: int) -> float:
     """Seconds that all updates and validations will take, from a few on a copy."""
     trial, rng = copy.deepcopy(learner), np.random.default_rng(seed)
     trial.group = Group()  # the others do not take part
