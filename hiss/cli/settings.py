@@ -77,7 +77,7 @@ class Settings:
     device: str = "auto"
     base: bool = True  # the exactly fitted linear part
     low: str = LEVELS["low"]  # the low level: [FAMILY:]d_model x n_layers[,KEY=VALUE]...
-    high: str = ""  # none = 32x2 for tared recordings, mamba:32x2,dropout=0.1 for others
+    high: str = ""  # none = 32x2 beside the base of tared recordings, mamba:32x2,dropout=0.1 for others
     restart: bool = True  # low begins every chunk anew, as in the paper; else it carries its state on
     flat: str = ""  # one stack over every sample instead of two levels
     d_state: int = 16  # of S4D levels, as init, discretization and dropout
