@@ -49,6 +49,7 @@ OPTION_KEYS = {
     "inertial": bool,
     "least_base": float,
     "least_inertial": float,
+    "rival_gain": float,
     "min_gain": float,
     "bf16": bool,
     "compile": bool,

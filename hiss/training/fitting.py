@@ -204,7 +204,7 @@ def _fitted(
     if rival is None:
         return based
     say("without the base, to compare:")
-    return _better(based, both, _rival(run, rival, data, options, sitting.aside(), watch), data, sitting)
+    return _better(based, both, _rival(run, rival, data, options, sitting.aside(), watch), data, options, sitting)
 
 
 def _parted(spec: Any, fresh: bool) -> tuple[Hierarchical | Flat | None, Any]:
@@ -267,10 +267,10 @@ def _say_rival(run: Run, spec: Hierarchical | Flat, data: Data, options: TrainOp
     sitting.say(f"a network without the base is trained behind it, to compare: about {minutes:.1f} minutes at most")
 
 
-def _better(based: Run, error: float, rival: Run, data: Data, sitting: Sitting) -> Run:
-    """Which of both validation prefers, kept as the run."""
+def _better(based: Run, error: float, rival: Run, data: Data, options: TrainOptions, sitting: Sitting) -> Run:
+    """Which of both validation prefers, kept as the run; in doubt the base, whose lines lead beyond what was seen."""
     other = mean_square(rival.module, data.val)
-    wins = other < error
+    wins = other < error * (1 - options.rival_gain) ** 2
     said = "is dropped" if wins else "stays"
     sitting.say(f"the base {said}: with it the validation error is {error**0.5:.4f}, without {other**0.5:.4f}")
     if wins and sitting.writes:

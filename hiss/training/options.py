@@ -44,6 +44,7 @@ class TrainOptions:
     inertial: bool = True  # with the columns of hiss.inertial, where there is an accelerometer and a gyroscope
     least_base: float = 0.98  # share of the validation variance that a base of lags must explain to be kept
     least_inertial: float = 0.5  # the same of a base that reads the columns of hiss.inertial
+    rival_gain: float = 0.1  # share by which the rival must lower the validation error to stand in for a base
     min_gain: float = 0.01  # share by which the correction must lower the validation error to be kept
     bf16: bool = False  # matrix products of updates in bfloat16, where the device has it; validation never
     compile: bool = False  # updates with torch.compile, where there is a compiler
@@ -55,7 +56,16 @@ class TrainOptions:
         for name in ("lr", "ssm_lr", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be more than 0; got {getattr(self, name)}")
-        for name in ("weight_decay", "warmup_steps", "whiten", "min_gain", "gain", "offset", "input_noise"):
+        for name in (
+            "weight_decay",
+            "warmup_steps",
+            "whiten",
+            "rival_gain",
+            "min_gain",
+            "gain",
+            "offset",
+            "input_noise",
+        ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)}")
         if not (self.lowpass_hz >= 0 and 1 <= self.lowpass_order <= 8):
