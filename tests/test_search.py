@@ -15,6 +15,7 @@ pytest.importorskip("optuna")
 from click.testing import CliRunner, Result  # noqa: E402
 
 from hiss.cli.evaluate import command as evaluate  # noqa: E402
+from hiss.cli.search import _alone as alone  # noqa: E402
 from hiss.cli.search import command  # noqa: E402
 from hiss.engines.core_bill import priced, usual_compiler  # noqa: E402
 from hiss.errors import ExportError, TrainingError  # noqa: E402
@@ -22,9 +23,11 @@ from hiss.firmware_export.budget import parse_budget  # noqa: E402
 from hiss.program import load_program  # noqa: E402
 from hiss.recording import Recording, make_channels, split, write_hdf5  # noqa: E402
 from hiss.search import Candidate, Price, Space, Study, Task  # noqa: E402
+from hiss.search.alone import _networks as networks  # noqa: E402
+from hiss.search.alone import largest_that_fit  # noqa: E402
 from hiss.search.finals import Final, Played, finals, play  # noqa: E402
 from hiss.search.study import Row  # noqa: E402
-from hiss.search.trial import Outcome, OverBudget, held_out, run_trial  # noqa: E402
+from hiss.search.trial import Outcome, OverBudget, fits, held_out, run_trial  # noqa: E402
 from hiss.training import TrainOptions  # noqa: E402
 
 SPACE = """
@@ -124,16 +127,15 @@ def test_a_final_of_another_search_is_done_anew_and_one_over_budget_has_no_outco
     compiler: str, tmp_path: Path
 ) -> None:
     asked = task(compiler, "ram=1m")
-    first = Final(0, SMALL, 0, tmp_path / "0000-0", "one")
+    first = Final(0, SMALL, 0, tmp_path / "0000-0", "one", asked.options)
     (one,), (kept,), (other,) = (
-        list(play([final], asked, asked.options, 1))
-        for final in (first, first, dataclasses.replace(first, key="another"))
+        list(play([final], asked, 1)) for final in (first, first, dataclasses.replace(first, key="another"))
     )
     assert one.outcome is not None
     assert one.outcome == kept.outcome
     assert other.outcome is not None
     assert other.outcome.seconds != one.outcome.seconds
-    (dear,) = play([dataclasses.replace(first, key="dear")], task(compiler, "ram=10"), asked.options, 1)
+    (dear,) = play([dataclasses.replace(first, key="dear")], task(compiler, "ram=10"), 1)
     assert dear.outcome is None
     assert "ram" in dear.text()
 
@@ -144,20 +146,59 @@ def test_finalists_are_the_best_of_different_programs() -> None:
         return Row(number, "done", candidate, seed, Price(width, 1, 1.0, 1, 1), error, {}, 1.0, "")
 
     rows = [row(0, 0.3, 9), row(1, 0.1, 5), row(2, 0.1, 5, "int16"), row(3, 0.2, 6)]
-    found = finals(rows, 2, (7, 8), Path("out"), "key")
+    found = finals(rows, 2, (7, 8), Path("out"), "key", TrainOptions())
     assert [(final.trial, final.seed) for final in found] == [(1, 7), (1, 8), (3, 7), (3, 8)]
     assert found[0].folder == Path("out/0001-7")
     again = [row(4, 0.3, 5, "int32", 1), row(5, 0.5, 5, "int16", 1)]  # those of 0.1 were lucky: 0.2 on average, and 0.3
-    found = finals([row(6, 0.15, 7), *rows, *again], 3, (7,), Path("out"), "key")
+    found = finals([row(6, 0.15, 7), *rows, *again], 3, (7,), Path("out"), "key", TrainOptions())
     assert [final.trial for final in found] == [6, 1, 3]
 
 
 def test_of_finals_both_errors_count_and_one_over_budget_comes_last() -> None:
     def rank(error: float, learned: float) -> float:
         outcome = Outcome(SMALL, Price(1, 1, 1.0, 1, 1), error, learned, {}, [], 1.0)
-        return Played(Final(0, SMALL, 0, Path("out"), "key"), outcome).rank
+        return Played(Final(0, SMALL, 0, Path("out"), "key", TrainOptions()), outcome).rank
 
-    assert rank(0.3, 0.3) < rank(0.2, 0.5) < rank(0.5, 0.4) < Played(Final(0, SMALL, 0, Path("out"), "key"), None).rank
+    none = Played(Final(0, SMALL, 0, Path("out"), "key", TrainOptions()), None)
+    assert rank(0.3, 0.3) < rank(0.2, 0.5) < rank(0.5, 0.4) < none.rank
+
+
+@pytest.mark.parametrize("most", [0, 700, 1500, 4000, 10**9])
+def test_the_largest_networks_that_fit_are_found_with_few_prices(most: int) -> None:
+    """Where more weights cost more, they are the largest of all; and not one of hundreds is priced in vain."""
+    asked = []
+
+    def fit(candidate: Candidate) -> bool:
+        asked.append(candidate)
+        return weights(candidate) <= most
+
+    def weights(candidate: Candidate) -> int:
+        return sum(stack.least_weights for stack in candidate.spec().stacks())
+
+    found = largest_that_fit(Space(), 5, 2, fit)
+    every = [c for c in networks(Space(), 5) if weights(c) <= most]
+    assert found == every[:2]
+    assert all(not c.window_s and c.period == 5 for c in found)
+    assert len(asked) == len(set(asked)) <= 45
+
+
+def test_on_tared_recordings_networks_without_a_base_are_among_the_finals(compiler: str, tmp_path: Path) -> None:
+    """The largest that fit, from each seed, longer and on their own terms; not where base or steps were set."""
+    skin = dataclasses.replace(task(compiler, "insn=9k"), options=TrainOptions(steps=300, batch=4))
+    skin = dataclasses.replace(skin, train=tuple(dataclasses.replace(r, tared=10) for r in skin.train))
+    best = Row(0, "done", SMALL, 0, Price(1, 1, 1.0, 1, 1), 0.1, {}, 1.0, "")
+    space = Space((5,), (4, 24), (1,), (4, 32), (1,), (4,), (0.0, 0.5), (4,), ("int8",), ("int32",))
+    found = alone(skin, space, best, range(2), tmp_path, "key")
+    assert {f.seed for f in found} == {0, 1}
+    assert {(f.candidate.window_s, f.options.steps, f.options.whiten) for f in found} == {(0.0, 9600, 0.0)}
+    assert found[0].candidate in [c for c in networks(space, 5) if fits(skin, c)]
+    assert found[0].candidate != networks(space, 5)[0]  # which is over budget
+    for other in (
+        dataclasses.replace(skin, options=TrainOptions(steps=10)),
+        dataclasses.replace(skin, train=tuple(dataclasses.replace(r, tared=0) for r in skin.train)),
+    ):
+        assert alone(other, space, best, range(2), tmp_path, "key") == []
+    assert alone(skin, dataclasses.replace(space, window_s=(0.5,)), best, range(2), tmp_path, "key") == []
 
 
 def test_a_candidate_that_is_drawn_again_is_trained_from_another_seed(compiler: str, tmp_path: Path) -> None:

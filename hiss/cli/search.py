@@ -28,6 +28,9 @@ SHORT = {"steps": 300}
 """Of every trial; finals are trained with what hiss train would take, or longer."""
 STEPS_TARED = 1200
 """Of finals on tared recordings, never stopped early: a small correction of a base of lags learns longer."""
+STEPS_ALONE = 9600
+ALONE = 2
+"""Updates of finals without a base on tared recordings, and how many candidates of theirs there are."""
 NAME = "hiss-search"
 
 
@@ -80,7 +83,8 @@ def command(
     where it ended; several processes and machines may share a storage. OUT holds front.md, front.json and front.png
     (error against instructions), and winner/: the run, its program in integers, and the C with its bill. Trials are
     short, and one that is drawn again starts from another seed; the best, on average, are trained in full at the end
-    (--finalists), and of those the least mean error on validation and on what it learned from wins. --space: a TOML
+    (--finalists), on tared recordings also the largest networks without a base that fit, which short trials say nothing
+    of; of all those the least mean error on validation and on what it learned from wins. --space: a TOML
     file of choices, such as low_width = [8, 16] (hiss/search/candidate.py names them).
     Exit codes: 0 done, 2 usage, a file that cannot be read, or nothing fits, 7 not written, 130 interrupted.
     """
@@ -100,10 +104,10 @@ def command(
             _report(study, out)
             searched = _best(study, out)
             seeds = range(task.seed, task.seed + final_seeds)
-            full = _full(task)
-            todo = finals(study.done_rows(), finalists, seeds, out / "finals", f"{key} {full.to_json()}")
-            _say_finals(todo, study.rows(), task, full, jobs)
-            played = _finals(todo, task, full, jobs)
+            todo = finals(study.done_rows(), finalists, seeds, out / "finals", key, _full(task))
+            todo += _alone(task, space, searched, seeds, out / "finals", key)
+            _say_finals(todo, study.rows(), task, jobs)
+            played = _finals(todo, task, jobs)
         except KeyboardInterrupt:
             _report(study, out)
             click.echo("interrupted; the same command goes on", err=True)
@@ -281,25 +285,46 @@ def _full(task: Task) -> TrainOptions:
     options = task.options
     if options.steps != SHORT["steps"]:
         return options
-    if not (task.tare or any(r.tared for r in task.train)):
+    if not _tared(task):
         return dataclasses.replace(options, steps=None)
     patience = options.patience or STEPS_TARED // options.epoch_steps
     return dataclasses.replace(options, steps=STEPS_TARED, patience=patience)
 
 
-def _say_finals(todo: list[Final], rows: Sequence[Row], task: Task, full: TrainOptions, jobs: int) -> None:
+def _alone(task: Task, space: Space, best: Row, seeds: Sequence[int], out: Path, key: str) -> list[Final]:
+    """Finals of networks without a base, on tared recordings: as the rivals of `hiss train`, and longer, as small
+    ones learn slowly. None where the base or the steps were set."""
+    from hiss.search.alone import largest_that_fit
+    from hiss.search.finals import finals_alone
+    from hiss.search.trial import fits
+
+    if task.options.steps != SHORT["steps"] or not _tared(task) or 0.0 not in space.window_s or not best.candidate:
+        return []
+    click.echo("the largest networks without a base that fit: a minute or two to find", err=True)
+    found = largest_that_fit(space, best.candidate.period, ALONE, lambda candidate: fits(task, candidate))
+    patience = task.options.patience or STEPS_ALONE // task.options.epoch_steps
+    options = dataclasses.replace(task.options.of_rival(), steps=STEPS_ALONE, patience=patience)
+    return finals_alone(found, seeds, out, key, options)
+
+
+def _tared(task: Task) -> bool:
+    return bool(task.tare) or any(r.tared for r in task.train)
+
+
+def _say_finals(todo: list[Final], rows: Sequence[Row], task: Task, jobs: int) -> None:
     """How many, and how long they take at most, as long as their trials took an update."""
-    took = {row.number: row.seconds / task.options.n_steps for row in rows}
-    seconds = sum(took[f.trial] * full.settled(bool(f.candidate.window_s)).n_steps for f in todo) / jobs
+    took: dict[int | None, float] = {row.number: row.seconds / task.options.n_steps for row in rows}
+    took[None] = max(took.values())
+    seconds = sum(took[f.trial] * f.options.settled(bool(f.candidate.window_s)).n_steps for f in todo) / jobs
     click.echo(f"{len(todo)} finals, trained in full: about {max(0.1, seconds / 60):.1f} minutes at most", err=True)
 
 
-def _finals(todo: list[Final], task: Task, full: TrainOptions, jobs: int) -> list[Played]:
+def _finals(todo: list[Final], task: Task, jobs: int) -> list[Played]:
     """The best candidates trained in full; a line for each that ends."""
     from hiss.search.finals import play
 
     played = []
-    for each in play(todo, task, full, jobs):
+    for each in play(todo, task, jobs):
         click.echo(each.text(), err=True)
         played.append(each)
     return played

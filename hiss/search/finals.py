@@ -27,13 +27,17 @@ OUTCOME = "outcome.json"
 
 @dataclass(frozen=True)
 class Final:
-    """One full training. key: of everything that it depends on; what is kept under another key is done again."""
+    """One full training. trial: None where none was made of it;
 
-    trial: int
+    key: of everything that it depends on; what is kept under another key is done again.
+    """
+
+    trial: int | None
     candidate: Candidate
     seed: int
     folder: Path
     key: str
+    options: TrainOptions
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,8 @@ class Played:
 
     def text(self) -> str:
         """One line for people."""
-        head = f"final: trial {self.final.trial}, seed {self.final.seed}"
+        known = self.final.candidate.text() if self.final.trial is None else f"trial {self.final.trial}"
+        head = f"final: {known}, seed {self.final.seed}"
         if self.outcome is None:
             return f"{head}: over budget ({self.why})"
         rmse = ", ".join(f"{name} {value:.4g}" for name, value in self.outcome.rmse.items())
@@ -63,7 +68,9 @@ class Played:
         return f"{head}: RMSE {rmse} ({errors}); {self.outcome.seconds:.0f} s"
 
 
-def finals(rows: Sequence[Row], count: int, seeds: Sequence[int], out: Path, key: str) -> list[Final]:
+def finals(
+    rows: Sequence[Row], count: int, seeds: Sequence[int], out: Path, key: str, options: TrainOptions
+) -> list[Final]:
     """Of the `count` best candidates among done trials, by the mean error of all that each was given.
 
     Candidates that became the same program count as one.
@@ -77,16 +84,27 @@ def finals(rows: Sequence[Row], count: int, seeds: Sequence[int], out: Path, key
         if len(best) < count:
             best.setdefault((same[0].error, same[0].price), same[0])
     return [
-        Final(row.number, row.candidate, seed, out / f"{row.number:04d}-{seed}", key)
+        Final(row.number, row.candidate, seed, out / f"{row.number:04d}-{seed}", f"{key} {options.to_json()}", options)
         for row in best.values()
         if row.candidate is not None
         for seed in seeds
     ]
 
 
-def play(todo: Sequence[Final], task: Task, full: TrainOptions, jobs: int) -> Iterator[Played]:
+def finals_alone(
+    candidates: Sequence[Candidate], seeds: Sequence[int], out: Path, key: str, options: TrainOptions
+) -> list[Final]:
+    """Of candidates that no trial was made of."""
+    return [
+        Final(None, c, seed, out / f"alone-{i}-{seed}", f"{key} {c.to_json()} {options.to_json()}", options)
+        for i, c in enumerate(candidates)
+        for seed in seeds
+    ]
+
+
+def play(todo: Sequence[Final], task: Task, jobs: int) -> Iterator[Played]:
     """Train and score each, in `jobs` processes; those that are done already come at once. Raises HissError."""
-    work = functools.partial(_play, task=task, full=full)
+    work = functools.partial(_play, task=task)
     if jobs == 1:
         yield from map(work, todo)
         return
@@ -95,12 +113,12 @@ def play(todo: Sequence[Final], task: Task, full: TrainOptions, jobs: int) -> It
     yield from as_done(work, todo, jobs)
 
 
-def _play(final: Final, task: Task, full: TrainOptions) -> Played:
+def _play(final: Final, task: Task) -> Played:
     if (kept := _kept(final)) is not None:
         return Played(final, kept)
     shutil.rmtree(final.folder, ignore_errors=True)
     try:
-        outcome = run_trial(replace(task, options=full, seed=final.seed), final.candidate, final.folder)
+        outcome = run_trial(replace(task, options=final.options, seed=final.seed), final.candidate, final.folder)
     except OverBudget as error:  # training moved a format
         return Played(final, None, str(error))
     write_text(final.folder / OUTCOME, json.dumps({"key": final.key, **outcome.to_json()}, indent=1) + "\n")

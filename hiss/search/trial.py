@@ -134,6 +134,24 @@ def run_trial(task: Task, candidate: Candidate, folder: Path, judge: Judge = lam
     return Outcome(candidate, price, *errors, rmse, curve, time.perf_counter() - began)
 
 
+class _Enough(Exception):
+    """Nothing more is to be known."""
+
+
+def fits(task: Task, candidate: Candidate) -> bool:
+    """Whether it keeps the budget before it is trained. Raises HissError."""
+
+    def watch(step: int, error: float, now: Callable[[], Run]) -> None:
+        _affordable(task, _integers(task, candidate, now()))
+        raise _Enough
+
+    try:
+        _trained(task, candidate, _chosen(task), watch)
+    except (_Enough, OverBudget) as end:
+        return isinstance(end, _Enough)
+    return False
+
+
 def held_out(task: Task) -> list[Recording]:
     """The validation recordings, tared and at the task's rate; ends of recordings with what came before, not valid."""
     return _parts(task)[1]
