@@ -57,6 +57,8 @@ class Cell:
         if isinstance(self.entry.spec, RidgeSpec):
             return None
         options = self.plan.options(self.entry, self.data).to_json()
+        if "rival" not in self.entry.spec:  # which alone depends on it
+            del options["rival_gain"]
         return options | ({"parameters": self.plan.parameters} if self.plan.parameters else {})
 
 
