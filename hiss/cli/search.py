@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -312,10 +313,10 @@ def _tared(task: Task) -> bool:
 
 
 def _say_finals(todo: list[Final], rows: Sequence[Row], task: Task, jobs: int) -> None:
-    """How many, and how long they take at most, as long as their trials took an update."""
-    took: dict[int | None, float] = {row.number: row.seconds / task.options.n_steps for row in rows}
-    took[None] = max(took.values())
-    seconds = sum(took[f.trial] * f.options.settled(bool(f.candidate.window_s)).n_steps for f in todo) / jobs
+    """How many, and how long they take at most, with the updates of their trials; others as those do on average."""
+    took: dict[int | None, float] = {row.number: row.update_s for row in rows if row.update_s}
+    usual = fmean(took.values()) if took else 0.0
+    seconds = sum(took.get(f.trial, usual) * f.options.settled(bool(f.candidate.window_s)).n_steps for f in todo) / jobs
     click.echo(f"{len(todo)} finals, trained in full: about {max(0.1, seconds / 60):.1f} minutes at most", err=True)
 
 

@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 from hiss.search.candidate import Candidate, Space
 
-AROUND = 8
-"""So many are looked at above the border of what fits, and three times as many below."""
+AROUND = 24
+"""So many are looked at above the border of what fits, and as many below."""
 
 
 def largest_that_fit(space: Space, period: int, count: int, fits: Callable[[Candidate], bool]) -> list[Candidate]:
@@ -27,7 +27,7 @@ def largest_that_fit(space: Space, period: int, count: int, fits: Callable[[Cand
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if fits(every[middle]) else (middle + 1, high)
-    around = every[max(0, low - AROUND) : low + 3 * AROUND]
+    around = every[max(0, low - AROUND) : low + AROUND]
     return list(itertools.islice(filter(fits, around), count))
 
 

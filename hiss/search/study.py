@@ -29,7 +29,8 @@ PATIENCE = 1.1  # times the median error of cheaper candidates at the same updat
 class Row:
     """A trial as it is kept. state: done, over (budget), given up, failed, running;  error: of a done one.
 
-    seed: of its training; a candidate that is drawn again is trained from another one.
+    seed: of its training; a candidate that is drawn again is trained from another one.  update_s: of an update, 0 where
+    that is not known.
     """
 
     number: int
@@ -41,6 +42,7 @@ class Row:
     rmse: dict[str, float]
     seconds: float
     why: str
+    update_s: float = 0.0
 
     def text(self) -> str:
         """One line for people."""
@@ -145,7 +147,7 @@ class Study:
     def _keep(self, trial: Any, found: Outcome) -> None:
         trial.set_user_attr(PRICE, vars(found.price))
         trial.set_user_attr(CURVE, found.curve)
-        trial.set_user_attr(FOUND, {"rmse": dict(found.rmse), "seconds": found.seconds})
+        trial.set_user_attr(FOUND, {"rmse": dict(found.rmse), "seconds": found.seconds, "update_s": found.update_s})
 
     def _beaten(self, price: Price, curve: Curve, steps: int) -> bool:
         """Whether done candidates that cost no more were clearly better at the same update."""
@@ -220,6 +222,7 @@ def _row(trial: Any) -> Row:
         rmse=dict(found.get("rmse", {})),
         seconds=float(found.get("seconds", took)),
         why=str(attributes.get(WHY, "")),
+        update_s=float(found.get("update_s", 0.0)),
     )
 
 

@@ -78,7 +78,9 @@ class Task:
 class Outcome:
     """error: NMSE of the integer program on validation;  learned: the same on what it was fitted on;
 
-    rmse: on validation, per output, in its unit;  curve: of the training.
+    rmse: on validation, per output, in its unit;  curve: of the training;  seconds: of all, prices too;
+
+    update_s: of an update of the training, its validations too.
     """
 
     candidate: Candidate
@@ -88,6 +90,7 @@ class Outcome:
     rmse: Mapping[str, float]
     curve: Curve
     seconds: float
+    update_s: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -115,15 +118,18 @@ def run_trial(task: Task, candidate: Candidate, folder: Path, judge: Judge = lam
     train = _chosen(task)
     curve: Curve = []
     first: list[Price] = []
+    ready: list[float] = []
 
     def watch(step: int, error: float, now: Callable[[], Run]) -> None:
         if not first:
             first.append(_affordable(task, _integers(task, candidate, now())))
+            ready.append(time.perf_counter())
         else:
             curve.append((step, error))
         judge(first[0], curve)
 
     run = _trained(task, candidate, train, watch)
+    update_s = (time.perf_counter() - ready[0]) / curve[-1][0] if curve else 0.0
     program = _integers(task, candidate, run)
     price = _affordable(task, program)
     run.save(folder / RUN)
@@ -131,7 +137,7 @@ def run_trial(task: Task, candidate: Candidate, folder: Path, judge: Judge = lam
     learned, held = (_scored(program, recordings) for recordings in _parts(task))
     rmse = {t.name: float(e) for t, e in zip(run.targets, held.rmse(), strict=True)}
     errors = held.nmse(run.target_std), learned.nmse(run.target_std)
-    return Outcome(candidate, price, *errors, rmse, curve, time.perf_counter() - began)
+    return Outcome(candidate, price, *errors, rmse, curve, time.perf_counter() - began, update_s)
 
 
 class _Enough(Exception):
