@@ -20,6 +20,7 @@ from hiss.cli.evaluate import command as evaluate_command  # noqa: E402
 from hiss.compare import cells, read_plan  # noqa: E402
 from hiss.models.spec import FAMILIES  # noqa: E402
 from hiss.recording import Recording, make_channels, read_recordings, write_hdf5  # noqa: E402
+from hiss.training import rival  # noqa: E402
 
 PLAN = """
 seeds = [0, 1]
@@ -107,6 +108,47 @@ def test_a_cell_of_another_plan_or_other_files_is_not_done(folder: Path) -> None
     assert todo() == {"features"}
     plan.write_text(PLAN.replace("4x3s", "5x3s"))
     assert todo() == {"flat", "lags", "features"}
+
+
+RIVALS = """
+[models.both]
+kind = "Residual"
+base = { kind = "ARNet", windows_s = [0.5] }
+[models.both.correction]
+kind = "Hierarchical"
+low = { kind = "S4D", d_model = 4, n_layers = 1, d_state = 4 }
+high = { kind = "S4D", d_model = 4, n_layers = 1, d_state = 4 }
+[models.both.rival]
+kind = "Flat"
+net = { kind = "S4D", d_model = 6, n_layers = 1, d_state = 4 }
+[models.both.train]
+least_base = 0.0
+min_gain = 0.0
+"""
+
+
+@pytest.mark.parametrize(("error", "log"), [(0.0, "without_base/log.csv"), (9.0, "log.csv")])
+def test_the_validation_error_of_a_cell_is_that_of_the_network_that_was_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: float, log: str
+) -> None:
+    monkeypatch.setattr(rival, "mean_square", lambda module, val: error)  # of the rival
+    (folder / "plan.toml").write_text(PLAN + RIVALS)
+    compare(folder, "--quick", "--only", "both")
+    made = folder / "plan/skin/both/0"
+    found = json.loads((made / "cell.json").read_text())
+    errors = [float((made / "run" / name).read_text().split(",")[-1]) for name in (log, "log.csv")]
+    assert found["val_error"] == errors[0]
+    assert (errors[0] == errors[1]) == (log == "log.csv")
+
+
+def test_only_cells_of_rivals_depend_on_what_a_rival_must_gain(folder: Path) -> None:
+    def keys_of(text: str) -> dict[str, str]:
+        (folder / "plan.toml").write_text(text)
+        return {c.entry.name: c.key for c in cells(read_plan(folder / "plan.toml"), folder / "plan") if c.seed == 0}
+
+    plan = PLAN + RIVALS
+    before, after = keys_of(plan), keys_of(plan.replace("steps = 4", "rival_gain = 0.3\nsteps = 4"))
+    assert {name for name in before if before[name] != after[name]} == {"both"}
 
 
 def test_a_plan_that_asks_for_a_size_trains_networks_of_it(folder: Path) -> None:

@@ -44,14 +44,14 @@ def test_every_window_belongs_to_one_process_and_a_recording_to_one_alone() -> N
     assert Group().own(batch) is batch
 
 
-def skin(folder: Path) -> Path:
+def skin(folder: Path, tared: int = 0) -> Path:
     made = []
     for seed, name in enumerate("abcd"):
         rng = np.random.default_rng(seed)
         x = np.cumsum(rng.normal(size=(300, 2)), 0).astype(np.float32) / 5
         y = (x[:, :1] * np.tanh(x[:, 1:])).astype(np.float32)
         channels = make_channels(["p", "q"], "uT"), make_channels(["force"], "N")
-        made.append(Recording(name, np.arange(300) / 20, x, channels[0], y, channels[1], rate_hz=20))
+        made.append(Recording(name, np.arange(300) / 20, x, channels[0], y, channels[1], rate_hz=20, tared=tared))
     write_hdf5(folder / "skin.h5", made)
     return folder / "skin.h5"
 
@@ -68,13 +68,14 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
-def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
-    """float32 gradients of 4 windows, summed in another order, over 12 updates of size 2e-3."""
+@pytest.mark.parametrize("tared", [0, 10])
+def test_two_processes_give_what_one_gives(tmp_path: Path, tared: int) -> None:
+    """float32 gradients of 4 windows, in another order, over 12 updates of size 2e-3; tared, of the rival as well."""
     config = tmp_path / "plain.toml"
-    config.write_text(f'files = ["{skin(tmp_path)}"]\ndropout = 0.0\n')
+    config.write_text(f'files = ["{skin(tmp_path, tared)}"]\ndropout = 0.0\n')
     for n in (1, 2):
         done = subprocess.run(
-            command(n, config, *ASKED, *SHORT, "-o", tmp_path / str(n)),
+            command(n, config, *ASKED, *SHORT, "--set", "least_base=0", "-o", tmp_path / str(n)),
             env=environment(),
             capture_output=True,
             text=True,
@@ -88,8 +89,9 @@ def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
         torch.testing.assert_close(
             two[name], value, atol=2e-5, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
         )
-    logs = [np.loadtxt(tmp_path / str(n) / "log.csv", delimiter=",", skiprows=1) for n in (1, 2)]
-    np.testing.assert_allclose(logs[1], logs[0], rtol=1e-4)
+    for log in ["log.csv", *(["without_base/log.csv"] if tared else [])]:
+        logs = [np.loadtxt(tmp_path / str(n) / log, delimiter=",", skiprows=1) for n in (1, 2)]
+        np.testing.assert_allclose(logs[1], logs[0], rtol=1e-4)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")

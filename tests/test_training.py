@@ -23,7 +23,7 @@ from hiss.models import S4D, ARNet, Flat, Hierarchical, Mamba, Residual  # noqa:
 from hiss.models.arnet import ARNetModel  # noqa: E402
 from hiss.recording import Recording, make_channels, write_hdf5  # noqa: E402
 from hiss.ridge import lagged  # noqa: E402
-from hiss.training import Run, TrainOptions, fit, fitting  # noqa: E402
+from hiss.training import Run, TrainOptions, fit, fitting, rival  # noqa: E402
 from hiss.training import loop as training_loop  # noqa: E402
 from hiss.training.base import fit_base, honest_shift, mean_square  # noqa: E402
 from hiss.training.learner import Frame, Learner, schedule  # noqa: E402
@@ -216,7 +216,8 @@ def test_of_a_base_and_its_rival_validation_chooses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], with_base: float, wins: bool
 ) -> None:
     """A tenth less error lets the rival stand; what is kept is bit for bit what it is when it is trained alone."""
-    monkeypatch.setattr(fitting, "mean_square", lambda module, val: _said_error(module, with_base))
+    for chooses in (fitting, rival):
+        monkeypatch.setattr(chooses, "mean_square", lambda module, val: _said_error(module, with_base))
     train = [recording(), recording(300, 1, "b")]
     kept = fit(BOTH, train, "force", out=tmp_path, options=KEPT, seed=2, device="cpu")
     says = capsys.readouterr().err

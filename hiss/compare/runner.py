@@ -23,7 +23,7 @@ from hiss.gaps import Gaps
 from hiss.models.residual import Residual
 from hiss.recording import Recording, choose_inputs, choose_targets, read_recordings, split
 from hiss.training import Run, fit
-from hiss.training.fitting import WITHOUT_BASE
+from hiss.training.rival import WITHOUT_BASE
 from hiss.training.sessions import sessions_of
 
 CORE = "m4f"

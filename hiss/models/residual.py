@@ -32,7 +32,6 @@ class Residual:
             raise ValueError(
                 f"base has period {self.base.period}, correction {self.correction.period}; both must be the same"
             )
-
         if self.rival and self.rival.period != self.period:
             raise ValueError(f"the rival has period {self.rival.period}, the others {self.period}; give the same")
 

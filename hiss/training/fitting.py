@@ -7,12 +7,9 @@ that is trained as well, and validation chooses.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
-from collections.abc import Callable
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,58 +17,25 @@ import numpy as np
 import torch
 from torch import nn
 
-from hiss.dataset import Windows, hold_out, prepare
+from hiss.dataset import hold_out, prepare
 from hiss.errors import TrainingError
 from hiss.gaps import Gaps
 from hiss.models.arnet import ARNet, ARNetModel
-from hiss.models.flat import Flat
-from hiss.models.hierarchical import Hierarchical
 from hiss.models.residual import Residual, ResidualModel
 from hiss.recording import Channel, Recording
-from hiss.training.base import fit_base, honest_shift, mean_square
-from hiss.training.data import VALIDATION_WINDOWS, Data, data_of
+from hiss.training.base import fit_base, mean_square
+from hiss.training.data import Data, data_of
+from hiss.training.descent import Say, Sitting, Watch, descended, finished, imitator, made_learner
 from hiss.training.filtering import filtered, front_of
-from hiss.training.grids import Grids, attach
-from hiss.training.group import Group, joined, own_device, rank_of_environment
+from hiss.training.grids import Grids
+from hiss.training.group import joined, own_device, rank_of_environment
 from hiss.training.labels import some_labels
 from hiss.training.lags import fitted_lags
-from hiss.training.learner import Frame, Learner
-from hiss.training.loop import Progress, forecast_s, run_loop
+from hiss.training.loop import Progress
 from hiss.training.options import TrainOptions
-from hiss.training.pretraining import adopt
-from hiss.training.run import LAST, Run, build
+from hiss.training.rival import WITHOUT_BASE, better, parted, say_rival, trained_rival
+from hiss.training.run import Run
 from hiss.training.sessions import prepared, rate_of, sessions_of, steps
-from hiss.training.speed import faster
-
-Say = Callable[[str], None]
-Watch = Callable[[int, float, Callable[[], Run]], None]
-"""step, best validation error so far (in deviations of the target), and a function that gives the run as it stands."""
-WITHOUT_BASE = "without_base"
-"""Folder, beside the files of a run, of the network that is trained without the base."""
-
-
-@dataclass(frozen=True)
-class Sitting:
-    """How one call of fit trains, and where to."""
-
-    seed: int
-    device: torch.device
-    group: Group
-    out: Path | None
-    progress: bool
-    resume: bool
-    say: Say
-
-    @property
-    def writes(self) -> Path | None:
-        """Where this process keeps the run."""
-        return self.out if self.group.first else None
-
-    def aside(self) -> Sitting:
-        """The same in a folder of its own."""
-        folder = self.out / WITHOUT_BASE if self.out else None
-        begun = self.resume and folder is not None and (folder / LAST).exists()
-        return dataclasses.replace(self, out=folder, resume=begun)
 
 
 def fit(
@@ -176,106 +140,36 @@ def _fitted(
 ) -> Run:
     say, writes = sitting.say, sitting.writes
     kept = start.module if start else None
-    rival, run.spec = _parted(run.spec, fresh=kept is None and pretrained is None)
+    rival, run.spec = parted(run.spec, fresh=kept is None and pretrained is None)
     base, strength = _base(run, data, options, kept, say) if not grids else (getattr(kept, "base", None), np.inf)
     spec = run.spec
     if isinstance(spec, ARNet) and spec.hidden:
         base, options = None, dataclasses.replace(options, whiten=0.0)  # its first layer reads lags, not columns
     elif isinstance(spec, ARNet) or (isinstance(spec, Residual) and spec.correction is None):
-        return _finished(run, base, None, writes)
+        return finished(run, base, None, writes)
     if rival is not None and base is None:
-        return _rival(run, rival, data, options, sitting, watch)
+        return trained_rival(run, rival, data, options, sitting, watch)
     ready = options.settled(base is not None)
     if grids:
-        learner = _imitator(data, base, ready, sitting.device, kept, grids)
+        learner = imitator(data, base, ready, sitting.device, kept, grids)
     else:
-        learner = _learner(run, data, base, ready, sitting.device, kept, pretrained)
+        learner = made_learner(run, data, base, ready, sitting.device, kept, pretrained)
     if rival is not None and sitting.progress:
-        _say_rival(run, rival, data, options, sitting)
-    best: nn.Module | None = _descended(run, data, base, strength, learner, sitting, watch)
+        say_rival(run, rival, data, options, sitting)
+    best: nn.Module | None = descended(run, data, base, strength, learner, sitting, watch)
     if base is None:
-        return _finished(run, None, best, writes)
+        return finished(run, None, best, writes)
     alone = mean_square(base, data.val)
     both = mean_square(ResidualModel(run.spec, base, best), data.val)  # type: ignore[arg-type]
     if both > alone * (1 - options.min_gain) ** 2 and not grids:
         say(f"the correction is dropped: with it the validation error is {both**0.5:.4f}, without {alone**0.5:.4f}")
         run.spec, best, both = Residual(base=base.spec, correction=None), None, alone
-    based = _finished(run, base, best, writes)
+    based = finished(run, base, best, writes)
     if rival is None:
         return based
     say("without the base, to compare:")
-    return _better(based, both, _rival(run, rival, data, options, sitting.aside(), watch), data, options, sitting)
-
-
-def _parted(spec: Any, fresh: bool) -> tuple[Hierarchical | Flat | None, Any]:
-    """(the rival where there is one to train, the spec without it)."""
-    if not isinstance(spec, Residual) or spec.rival is None:
-        return None, spec
-    return spec.rival if fresh and spec.base else None, dataclasses.replace(spec, rival=None)
-
-
-def _descended(
-    run: Run,
-    data: Data,
-    base: ARNetModel | None,
-    strength: float,
-    learner: Learner,
-    sitting: Sitting,
-    watch: Watch | None,
-) -> nn.Module:
-    """The best network of a training, plain; what it has found so far is kept on the way."""
-    group = sitting.group
-    learner.group, learner.call = group, faster(learner.network, learner.options, sitting.device, sitting.say)
-    group.begin(sitting.seed, learner.network.parameters())
-
-    def save() -> None:
-        _finished(run, base, learner.plain_network(), sitting.writes)
-
-    def watched(step: int, error: float) -> None:
-        if watch is not None:
-            watch(step, error, lambda: _finished(run, base, learner.plain_network(), None))
-
-    drawn = _honest(data, base, strength, learner.options)
-    return run_loop(
-        learner, drawn, data.val, sitting.seed, sitting.out, sitting.progress, sitting.resume, save, watched
-    )
-
-
-def _rival(
-    run: Run,
-    spec: Hierarchical | Flat,
-    data: Data,
-    options: TrainOptions,
-    sitting: Sitting,
-    watch: Watch | None,
-) -> Run:
-    """The rival of a base, trained: the same whatever was trained before it."""
-    torch.manual_seed(sitting.seed)
-    rival = dataclasses.replace(run, spec=spec)
-    rival.provenance = run.provenance | {"options": options.of_rival().to_json()}
-    learner = _learner(rival, data, None, options.of_rival(), sitting.device, None, None)
-    best = _descended(rival, data, None, np.inf, learner, sitting, watch)
-    return _finished(rival, None, best, sitting.writes)
-
-
-def _say_rival(run: Run, spec: Hierarchical | Flat, data: Data, options: TrainOptions, sitting: Sitting) -> None:
-    """How long it takes, before anything is trained, and without a trace in the random numbers."""
-    with torch.random.fork_rng():
-        rival = dataclasses.replace(run, spec=spec)
-        learner = _learner(rival, data, None, options.of_rival(), sitting.device, None, None)
-        minutes = forecast_s(learner, data.windows, data.val, sitting.seed) / 60
-    sitting.say(f"a network without the base is trained behind it, to compare: about {minutes:.1f} minutes at most")
-
-
-def _better(based: Run, error: float, rival: Run, data: Data, options: TrainOptions, sitting: Sitting) -> Run:
-    """Which of both validation prefers, kept as the run; in doubt the base, whose lines lead beyond what was seen."""
-    other = mean_square(rival.module, data.val)
-    wins = other < error * (1 - options.rival_gain) ** 2
-    said = "is dropped" if wins else "stays"
-    sitting.say(f"the base {said}: with it the validation error is {error**0.5:.4f}, without {other**0.5:.4f}")
-    if wins and sitting.writes:
-        rival.save(sitting.writes)
-    return rival if wins else based
+    other = trained_rival(run, rival, data, options, sitting.aside(WITHOUT_BASE), watch)
+    return better(based, both, other, data, options, sitting)
 
 
 def _base(
@@ -335,102 +229,6 @@ def _lags(run: Run, spec: ARNet, data: Data, before: ARNetModel | None, say: Say
     run.provenance |= found
     run.spec = dataclasses.replace(spec, taps=tuple(model.taps))
     return model
-
-
-def _finished(run: Run, base: ARNetModel | None, network: nn.Module | None, out: Path | None) -> Run:
-    """The run with its parts put together, saved where `out` says."""
-    if isinstance(run.spec, Residual):
-        run.module = ResidualModel(run.spec, base, network)  # type: ignore[arg-type]
-    else:
-        run.module = network if network is not None else base  # type: ignore[assignment]
-        run.spec = getattr(run.module, "spec", run.spec)
-    run.module.eval().requires_grad_(False)
-    if out:
-        run.save(out)
-    return run
-
-
-def _learner(
-    run: Run,
-    data: Data,
-    base: ARNetModel | None,
-    options: TrainOptions,
-    device: torch.device,
-    kept: nn.Module | None,
-    pretrained: Run | None,
-) -> Learner:
-    outputs = len(data.scaling.y_mean)
-    scale = torch.ones(outputs)
-    if kept is not None:
-        known = copy.deepcopy(getattr(kept, "correction", kept)).requires_grad_(True)
-        return Learner(known, Frame(base, None, scale), options, device)
-    network: Any = build(run.spec.correction if isinstance(run.spec, Residual) else run.spec, data.scaling)
-    if base is not None:  # start at the base: a correction of nothing, in the units of what is left
-        nn.init.zeros_(network.output_layer().weight)
-        nn.init.zeros_(network.output_layer().bias)
-        scale = _residual_size(data, base)
-    if pretrained is not None:
-        adopt(network, pretrained)  # its first layer has learned to read the columns as they are
-    columns = None if pretrained is not None else _decorrelation(data, options)
-    return Learner(network, Frame(base, columns, scale), options, device)
-
-
-def _imitator(
-    data: Data,
-    base: ARNetModel | None,
-    options: TrainOptions,
-    device: torch.device,
-    kept: nn.Module | None,
-    grids: Grids,
-) -> Learner:
-    """A copy of the network with its weights on grids, which learns to say what the network says."""
-    teacher: Any = getattr(kept, "correction", kept)
-    network = copy.deepcopy(teacher).requires_grad_(True)
-    attach(network, {name.removeprefix("correction."): bits for name, bits in grids.items()}, data.scaling.y_std)
-    frame = Frame(base, None, torch.ones(len(data.scaling.y_mean)), copy.deepcopy(teacher))
-    return Learner(network, frame, options, device)
-
-
-def _residual_size(data: Data, base: ARNetModel) -> torch.Tensor:
-    windows = data.windows.spread(VALIDATION_WINDOWS)
-    left = torch.from_numpy(windows.y) - base(torch.from_numpy(windows.x))
-    spread = left[torch.from_numpy(windows.valid)].square().mean(0).sqrt()
-    return spread.clamp(min=1e-4)
-
-
-def _decorrelation(data: Data, options: TrainOptions) -> torch.Tensor | None:
-    """P (F, F): principal axes of the channels, each divided by its deviation; deltas stay as they are.
-
-    Skin channels move together; what distinguishes one load from another lies in directions of small variance, which
-    descent on the raw columns finds last.
-    """
-    if not options.whiten:
-        return None
-    c = data.scaling.n_channels
-    seen = [part.x for part in data.parts]
-    if data.turns:  # as they will be shown
-        seen = list(data.windows.draw(np.random.default_rng(0), VALIDATION_WINDOWS).x)
-    squares = sum(x.T @ x for x in (part[:, :c].astype(np.float64) for part in seen))
-    variance, axes = np.linalg.eigh(squares / sum(map(len, seen)))
-    p = np.eye(data.scaling.n_inputs)
-    p[:c, :c] = axes / np.sqrt(np.maximum(variance, 0) + options.whiten)
-    return torch.from_numpy(p.astype(np.float32))
-
-
-def _honest(data: Data, base: ARNetModel | None, strength: float, options: TrainOptions) -> Windows:
-    """Windows whose targets make the base's residuals as large as on data that it has not seen."""
-    drawn, parts = data.windows, data.parts
-    if base is not None:
-        shifts = honest_shift(base, strength, parts, options.folds)
-        parts = [dataclasses.replace(p, y=p.y - s) for p, s in zip(parts, shifts, strict=True)]
-    retare = drawn.retare if options.retare else None
-    return Windows(parts, drawn.length, drawn.period, drawn.resting, retare, drawn.augment)
-
-
-def _rate(recordings: Seq[Recording]) -> float:
-    rate = recordings[0].rate_hz
-    assert rate is not None  # prepare has resampled
-    return rate
 
 
 def _device(name: str) -> torch.device:
