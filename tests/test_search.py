@@ -14,9 +14,8 @@ pytest.importorskip("optuna")
 
 from click.testing import CliRunner, Result  # noqa: E402
 
+from hiss.cli import search_finals  # noqa: E402
 from hiss.cli.evaluate import command as evaluate  # noqa: E402
-from hiss.cli.search import _alone as alone  # noqa: E402
-from hiss.cli.search import _say_finals as say_finals  # noqa: E402
 from hiss.cli.search import command  # noqa: E402
 from hiss.engines.core_bill import priced, usual_compiler  # noqa: E402
 from hiss.errors import ExportError, TrainingError  # noqa: E402
@@ -183,23 +182,51 @@ def test_the_largest_networks_that_fit_are_found_with_few_prices(most: int) -> N
     assert len(asked) == len(set(asked)) <= 60
 
 
-def test_on_tared_recordings_networks_without_a_base_are_among_the_finals(compiler: str, tmp_path: Path) -> None:
-    """The largest that fit, from each seed, longer and on their own terms; not where base or steps were set."""
-    skin = dataclasses.replace(task(compiler, "insn=9k"), options=TrainOptions(steps=300, batch=4))
-    skin = dataclasses.replace(skin, train=tuple(dataclasses.replace(r, tared=10) for r in skin.train))
-    best = Row(0, "done", SMALL, 0, Price(1, 1, 1.0, 1, 1), 0.1, {}, 1.0, "")
-    space = Space((5,), (4, 24), (1,), (4, 32), (1,), (4,), (0.0, 0.5), (4,), ("int8",), ("int32",))
-    found = alone(skin, space, best, range(2), tmp_path, "key")
-    assert {f.seed for f in found} == {0, 1}
-    assert {(f.candidate.window_s, f.options.steps, f.options.whiten) for f in found} == {(0.0, 9600, 0.0)}
-    assert found[0].candidate in [c for c in networks(space, 5) if fits(skin, c)]
-    assert found[0].candidate != networks(space, 5)[0]  # which is over budget
-    for other in (
-        dataclasses.replace(skin, options=TrainOptions(steps=10)),
-        dataclasses.replace(skin, train=tuple(dataclasses.replace(r, tared=0) for r in skin.train)),
-    ):
-        assert alone(other, space, best, range(2), tmp_path, "key") == []
-    assert alone(skin, dataclasses.replace(space, window_s=(0.5,)), best, range(2), tmp_path, "key") == []
+def skin_task(compiler: str) -> Task:
+    tared = tuple(dataclasses.replace(r, tared=10) for r in task(compiler, "insn=9k").train)
+    return dataclasses.replace(task(compiler, "insn=9k"), train=tared, options=TrainOptions(steps=300, batch=4))
+
+
+def test_on_tared_recordings_networks_without_a_base_are_among_the_finals(
+    compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the largest that fit as they will be trained, the best after a short training, from each seed, longer."""
+    skin, seen, priced_as = skin_task(compiler), [], set()
+
+    def fit(task: Task, candidate: Candidate) -> bool:
+        priced_as.add(task.options.whiten)
+        return fits(task, candidate)
+
+    def played(todo: list[Final], task: Task, jobs: int) -> list[Played]:
+        seen.extend(todo)
+        outcomes = [Outcome(f.candidate, Price(1, 1, 1.0, 1, 1), f.candidate.low_width, 0.0, {}, [], 1.0) for f in todo]
+        return [Played(f, o if i else None) for i, (f, o) in enumerate(zip(todo, outcomes, strict=True))]
+
+    monkeypatch.setattr(search_finals, "fits", fit)
+    monkeypatch.setattr(search_finals, "_played", played)
+    monkeypatch.setattr(search_finals, "ALONE", 1)
+    space = Space((5,), (4, 24), (1,), (4, 6, 32), (1,), (4,), (0.0, 0.5), (4,), ("int8",), ("int32",))
+    found = search_finals._alone(skin, space, 5, [], range(3, 5), tmp_path, "key", 1)
+    final = dataclasses.replace(skin, options=skin.options.of_rival())
+    fitting = [c for c in networks(space, 5) if fits(final, c)]
+    assert priced_as == {0.0}
+    assert 2 < len(fitting) < len(networks(space, 5))
+    assert [(f.candidate, f.seed, f.options.steps, f.options.whiten) for f in seen] == [
+        (candidate, 3, 1200, 0.0) for candidate in fitting
+    ]
+    best = min(fitting[1:], key=lambda c: c.low_width)  # the first has no outcome
+    assert [(f.candidate, f.seed, f.options.steps) for f in found] == [(best, 3, 9600), (best, 4, 9600)]
+    assert len({f.folder for f in [*seen, *found]}) == len(seen) + 2
+
+
+def test_networks_without_a_base_are_no_finals_where_base_or_steps_were_set_or_nothing_is_tared(compiler: str) -> None:
+    skin = skin_task(compiler)
+    space = Space((5,), window_s=(0.0, 0.5))
+    assert search_finals._alone_too(skin, space)
+    assert not search_finals._alone_too(skin, dataclasses.replace(space, window_s=(0.5,)))
+    assert not search_finals._alone_too(dataclasses.replace(skin, options=TrainOptions(steps=10)), space)
+    untared = tuple(dataclasses.replace(r, tared=0) for r in skin.train)
+    assert not search_finals._alone_too(dataclasses.replace(skin, train=untared), space)
 
 
 def test_finals_are_said_to_take_what_updates_took_and_not_what_prices_did(
@@ -211,8 +238,8 @@ def test_finals_are_said_to_take_what_updates_took_and_not_what_prices_did(
     rows = [Row(n, "done", SMALL, 0, None, 0.1, {}, 60.0, "", update_s) for n, update_s in ((0, 0.2), (1, 0.4))]
     longer = TrainOptions(steps=1500)
     todo = [Final(trial, SMALL, 0, tmp_path, "key", longer) for trial in (0, 1, None)]
-    say_finals(todo, [*rows, dataclasses.replace(rows[0], number=2, update_s=0.0)], asked, 2)
-    assert "3 finals, trained in full: about 11.2 minutes at most" in capsys.readouterr().err  # (300 + 600 + 450) s / 2
+    search_finals._say("3 finals", todo, [*rows, dataclasses.replace(rows[0], number=2, update_s=0.0)], asked, 2)
+    assert "3 finals: about 11.2 minutes at most" in capsys.readouterr().err  # (300 + 600 + 450) s / 2
 
 
 def test_a_candidate_that_is_drawn_again_is_trained_from_another_seed(compiler: str, tmp_path: Path) -> None:

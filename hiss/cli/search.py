@@ -8,7 +8,6 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,17 +20,10 @@ from hiss.files import check_folder
 if TYPE_CHECKING:
     from hiss.firmware_export.bill import Bill
     from hiss.search import Outcome, Space, Study, Task
-    from hiss.search.finals import Final, Played
     from hiss.search.study import Row
-    from hiss.training import TrainOptions
 
 SHORT = {"steps": 300}
-"""Of every trial; finals are trained with what hiss train would take, or longer."""
-STEPS_TARED = 1200
-"""Of finals on tared recordings, never stopped early: a small correction of a base of lags learns longer."""
-STEPS_ALONE = 9600
-ALONE = 2
-"""Updates of finals without a base on tared recordings, and how many candidates of theirs there are."""
+"""Of every trial; finals are trained longer (hiss/cli/search_finals.py)."""
 NAME = "hiss-search"
 
 
@@ -84,12 +76,12 @@ def command(
     where it ended; several processes and machines may share a storage. OUT holds front.md, front.json and front.png
     (error against instructions), and winner/: the run, its program in integers, and the C with its bill. Trials are
     short, and one that is drawn again starts from another seed; the best, on average, are trained in full at the end
-    (--finalists), on tared recordings also the largest networks without a base that fit, which short trials say nothing
-    of; of all those the least mean error on validation and on what it learned from wins. --space: a TOML
+    (--finalists), on tared recordings also the best of the largest networks without a base that fit, which trials are
+    too short for; of all those the least mean error on validation and on what it learned from wins. --space: a TOML
     file of choices, such as low_width = [8, 16] (hiss/search/candidate.py names them).
     Exit codes: 0 done, 2 usage, a file that cannot be read, or nothing fits, 7 not written, 130 interrupted.
     """
-    from hiss.search.finals import finals
+    from hiss.cli.search_finals import play_finals
     from hiss.search.winner import make_winner
 
     with errors_reported():
@@ -104,11 +96,7 @@ def command(
             _work(url, key, task, space, out, trials, minutes, jobs)
             _report(study, out)
             searched = _best(study, out)
-            seeds = range(task.seed, task.seed + final_seeds)
-            todo = finals(study.done_rows(), finalists, seeds, out / "finals", key, _full(task))
-            todo += _alone(task, space, searched, seeds, out / "finals", key)
-            _say_finals(todo, study.rows(), task, jobs)
-            played = _finals(todo, task, jobs)
+            played = play_finals(task, space, study, out / "finals", key, finalists, final_seeds, jobs)
         except KeyboardInterrupt:
             _report(study, out)
             click.echo("interrupted; the same command goes on", err=True)
@@ -279,56 +267,6 @@ def _best(study: Study, out: Path) -> Row:
     if (row := study.winner()) is None:
         raise TrainingError(f"nothing fits the budget ({out / 'front.json'}); allow more, or search longer")
     return row
-
-
-def _full(task: Task) -> TrainOptions:
-    """Options of finals; steps that were set (--set) stay."""
-    options = task.options
-    if options.steps != SHORT["steps"]:
-        return options
-    if not _tared(task):
-        return dataclasses.replace(options, steps=None)
-    patience = options.patience or STEPS_TARED // options.epoch_steps
-    return dataclasses.replace(options, steps=STEPS_TARED, patience=patience)
-
-
-def _alone(task: Task, space: Space, best: Row, seeds: Sequence[int], out: Path, key: str) -> list[Final]:
-    """Finals of networks without a base, on tared recordings: as the rivals of `hiss train`, and longer, as small
-    ones learn slowly. None where the base or the steps were set."""
-    from hiss.search.alone import largest_that_fit
-    from hiss.search.finals import finals_alone
-    from hiss.search.trial import fits
-
-    if task.options.steps != SHORT["steps"] or not _tared(task) or 0.0 not in space.window_s or not best.candidate:
-        return []
-    click.echo("the largest networks without a base that fit: a minute or two to find", err=True)
-    found = largest_that_fit(space, best.candidate.period, ALONE, lambda candidate: fits(task, candidate))
-    patience = task.options.patience or STEPS_ALONE // task.options.epoch_steps
-    options = dataclasses.replace(task.options.of_rival(), steps=STEPS_ALONE, patience=patience)
-    return finals_alone(found, seeds, out, key, options)
-
-
-def _tared(task: Task) -> bool:
-    return bool(task.tare) or any(r.tared for r in task.train)
-
-
-def _say_finals(todo: list[Final], rows: Sequence[Row], task: Task, jobs: int) -> None:
-    """How many, and how long they take at most, with the updates of their trials; others as those do on average."""
-    took: dict[int | None, float] = {row.number: row.update_s for row in rows if row.update_s}
-    usual = fmean(took.values()) if took else 0.0
-    seconds = sum(took.get(f.trial, usual) * f.options.settled(bool(f.candidate.window_s)).n_steps for f in todo) / jobs
-    click.echo(f"{len(todo)} finals, trained in full: about {max(0.1, seconds / 60):.1f} minutes at most", err=True)
-
-
-def _finals(todo: list[Final], task: Task, jobs: int) -> list[Played]:
-    """The best candidates trained in full; a line for each that ends."""
-    from hiss.search.finals import play
-
-    played = []
-    for each in play(todo, task, jobs):
-        click.echo(each.text(), err=True)
-        played.append(each)
-    return played
 
 
 def _said(outcome: Outcome, bill: Bill, out: Path, files: Sequence[Path]) -> str:

@@ -1,7 +1,7 @@
 """Networks without a base among the finals of a search on tared recordings: the largest that fit.
 
 Beside a base a network is good after hundreds of updates, without one after thousands (docs/recipe.md), so short trials
-say nothing of these. Of those that fit the chip, the ones of most weights are trained.
+say nothing of these. Of those that fit the chip, the ones of most weights are candidates.
 """
 
 from __future__ import annotations

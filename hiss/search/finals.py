@@ -60,7 +60,7 @@ class Played:
     def text(self) -> str:
         """One line for people."""
         known = self.final.candidate.text() if self.final.trial is None else f"trial {self.final.trial}"
-        head = f"final: {known}, seed {self.final.seed}"
+        head = f"{self.final.options.n_steps:,} updates of {known}, seed {self.final.seed}"
         if self.outcome is None:
             return f"{head}: over budget ({self.why})"
         rmse = ", ".join(f"{name} {value:.4g}" for name, value in self.outcome.rmse.items())
@@ -100,6 +100,12 @@ def finals_alone(
         for i, c in enumerate(candidates)
         for seed in seeds
     ]
+
+
+def least(played: Sequence[Played], count: int) -> list[Candidate]:
+    """The candidates of the best ranks, without those that have no outcome."""
+    ranked = sorted((p for p in played if p.outcome is not None), key=lambda p: p.rank)
+    return [p.final.candidate for p in ranked[:count]]
 
 
 def play(todo: Sequence[Final], task: Task, jobs: int) -> Iterator[Played]:
