@@ -204,7 +204,6 @@ def test_on_tared_recordings_networks_without_a_base_are_among_the_finals(
 
     monkeypatch.setattr(search_finals, "fits", fit)
     monkeypatch.setattr(search_finals, "_played", played)
-    monkeypatch.setattr(search_finals, "ALONE", 1)
     space = Space((5,), (4, 24), (1,), (4, 6, 32), (1,), (4,), (0.0, 0.5), (4,), ("int8",), ("int32",))
     found = search_finals._alone(skin, space, 5, [], range(3, 5), tmp_path, "key", 1)
     final = dataclasses.replace(skin, options=skin.options.of_rival())
@@ -215,7 +214,7 @@ def test_on_tared_recordings_networks_without_a_base_are_among_the_finals(
         (candidate, 3, 1200, 0.0) for candidate in fitting
     ]
     best = min(fitting[1:], key=lambda c: c.low_width)  # the first has no outcome
-    assert [(f.candidate, f.seed, f.options.steps) for f in found] == [(best, 3, 9600), (best, 4, 9600)]
+    assert [(f.candidate, f.seed, f.options.steps) for f in found] == [(best, 3, 19200), (best, 4, 19200)]
     assert len({f.folder for f in [*seen, *found]}) == len(seen) + 2
 
 

@@ -19,8 +19,8 @@ from hiss.training import TrainOptions
 
 STEPS_TARED = 1200
 """Of finals on tared recordings, never stopped early: a small correction of a base of lags learns longer."""
-STEPS_ALONE = 9600
-ALONE = 2
+STEPS_ALONE = 19200
+ALONE = 1
 """Updates of finals without a base on tared recordings, and how many candidates of theirs there are."""
 STEPS_HEAT = 1200
 HEATS = 12
