@@ -215,6 +215,7 @@ def test_on_tared_recordings_networks_without_a_base_are_among_the_finals(
     ]
     best = min(fitting[1:], key=lambda c: c.low_width)  # the first has no outcome
     assert [(f.candidate, f.seed, f.options.steps) for f in found] == [(best, 3, 19200), (best, 4, 19200)]
+    assert found[0].options.patience == 19200 // found[0].options.epoch_steps  # no stop before the end
     assert len({f.folder for f in [*seen, *found]}) == len(seen) + 2
 
 

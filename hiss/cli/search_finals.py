@@ -47,12 +47,12 @@ def _full(task: Task) -> TrainOptions:
     options = task.options
     if options.steps != SHORT["steps"]:
         return options
-    return _of_steps(options, STEPS_TARED) if _tared(task) else dataclasses.replace(options, steps=None)
+    return _to_the_end(options, STEPS_TARED, task) if _tared(task) else dataclasses.replace(options, steps=None)
 
 
-def _of_steps(options: TrainOptions, steps: int) -> TrainOptions:
-    """Never stopped early, unless a patience was set."""
-    return dataclasses.replace(options, steps=steps, patience=options.patience or steps // options.epoch_steps)
+def _to_the_end(options: TrainOptions, steps: int, task: Task) -> TrainOptions:
+    """Never stopped early, unless a patience was set for the search."""
+    return dataclasses.replace(options, steps=steps, patience=task.options.patience or steps // options.epoch_steps)
 
 
 def _tared(task: Task) -> bool:
@@ -79,7 +79,7 @@ def _alone(
     Of the largest that fit, those are taken that are best after a short training on the same terms.
     """
     click.echo("the largest networks without a base that fit: a minute or two to find", err=True)
-    short, full = (_of_steps(task.options.of_rival(), steps) for steps in (STEPS_HEAT, STEPS_ALONE))
+    short, full = (_to_the_end(task.options.of_rival(), steps, task) for steps in (STEPS_HEAT, STEPS_ALONE))
     final = dataclasses.replace(task, options=full)  # whose program is what is to fit: whitening costs instructions
     found = largest_that_fit(space, period, HEATS, lambda candidate: fits(final, candidate))
     heats = finals_alone(found, seeds[:1], out / "heats", key, short)
