@@ -22,7 +22,7 @@ from hiss.errors import ExportError, TrainingError  # noqa: E402
 from hiss.firmware_export.budget import parse_budget  # noqa: E402
 from hiss.program import load_program  # noqa: E402
 from hiss.recording import Recording, make_channels, split, write_hdf5  # noqa: E402
-from hiss.search import Candidate, Price, Space, Study, Task  # noqa: E402
+from hiss.search import Candidate, Price, Space, Study, Task, trial  # noqa: E402
 from hiss.search.alone import _networks as networks  # noqa: E402
 from hiss.search.alone import largest_that_fit  # noqa: E402
 from hiss.search.finals import Final, Played, finals, play  # noqa: E402
@@ -227,6 +227,21 @@ def test_networks_without_a_base_are_no_finals_where_base_or_steps_were_set_or_n
     assert not search_finals._alone_too(dataclasses.replace(skin, options=TrainOptions(steps=10)), space)
     untared = tuple(dataclasses.replace(r, tared=0) for r in skin.train)
     assert not search_finals._alone_too(dataclasses.replace(skin, train=untared), space)
+
+
+def test_a_final_that_fails_has_no_outcome_and_fits_nothing(
+    compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*given: object) -> None:
+        raise TrainingError("the loss became inf")
+
+    asked, alone = task(compiler, "ram=1m"), dataclasses.replace(SMALL, window_s=0.0)
+    assert fits(asked, alone)
+    monkeypatch.setattr(trial, "_integers", failing)
+    assert not fits(asked, alone)
+    (played,) = play([Final(None, alone, 0, tmp_path / "one", "key", asked.options)], asked, 1)
+    assert played.outcome is None
+    assert played.text().endswith("failed (the loss became inf)")
 
 
 def test_finals_are_said_to_take_what_updates_took_and_not_what_prices_did(

@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from hiss.errors import HissError
 from hiss.files import write_text
 from hiss.search.candidate import Candidate
 from hiss.search.study import Row
@@ -62,7 +63,7 @@ class Played:
         known = self.final.candidate.text() if self.final.trial is None else f"trial {self.final.trial}"
         head = f"{self.final.options.n_steps:,} updates of {known}, seed {self.final.seed}"
         if self.outcome is None:
-            return f"{head}: over budget ({self.why})"
+            return f"{head}: {self.why}"
         rmse = ", ".join(f"{name} {value:.4g}" for name, value in self.outcome.rmse.items())
         errors = f"NMSE {self.outcome.error:.4g}, of what it learned from {self.outcome.learned:.4g}"
         return f"{head}: RMSE {rmse} ({errors}); {self.outcome.seconds:.0f} s"
@@ -109,7 +110,10 @@ def least(played: Sequence[Played], count: int) -> list[Candidate]:
 
 
 def play(todo: Sequence[Final], task: Task, jobs: int) -> Iterator[Played]:
-    """Train and score each, in `jobs` processes; those that are done already come at once. Raises HissError."""
+    """Train and score each, in `jobs` processes; those that are done already come at once.
+
+    One that is over budget or fails has no outcome.
+    """
     work = functools.partial(_play, task=task)
     if jobs == 1:
         yield from map(work, todo)
@@ -126,7 +130,9 @@ def _play(final: Final, task: Task) -> Played:
     try:
         outcome = run_trial(replace(task, options=final.options, seed=final.seed), final.candidate, final.folder)
     except OverBudget as error:  # training moved a format
-        return Played(final, None, str(error))
+        return Played(final, None, f"over budget ({error})")
+    except HissError as error:
+        return Played(final, None, f"failed ({error})")
     write_text(final.folder / OUTCOME, json.dumps({"key": final.key, **outcome.to_json()}, indent=1) + "\n")
     return Played(final, outcome)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from hiss import scoring
 from hiss.dataset import hold_out, prepare
+from hiss.errors import HissError
 from hiss.firmware_export.budget import Budget
 from hiss.program import Program
 from hiss.recording import Recording, choose_inputs, choose_targets
@@ -145,7 +146,7 @@ class _Enough(Exception):
 
 
 def fits(task: Task, candidate: Candidate) -> bool:
-    """Whether it keeps the budget before it is trained. Raises HissError."""
+    """Whether it keeps the budget before it is trained; what makes no program does not."""
 
     def watch(step: int, error: float, now: Callable[[], Run]) -> None:
         _affordable(task, _integers(task, candidate, now()))
@@ -153,8 +154,10 @@ def fits(task: Task, candidate: Candidate) -> bool:
 
     try:
         _trained(task, candidate, _chosen(task), watch)
-    except (_Enough, OverBudget) as end:
-        return isinstance(end, _Enough)
+    except _Enough:
+        return True
+    except (OverBudget, HissError):
+        return False
     return False
 
 
