@@ -299,6 +299,8 @@ class Batch:
         return Batch(self.x[chosen], self.y[chosen], self.valid[chosen], self.which[chosen], shift, disturbed)
 
 
+ELSEWHERE = 0.25
+"""Part of the offset between two tares that an estimate should bear."""
 REST = 0.02
 """A moment is like the tare's where every target is within this many deviations of what it was then."""
 
@@ -318,6 +320,16 @@ class Retare:
         """(count, C) shifts, 0 for the rest of the windows."""
         part = rng.uniform(0, 1, (count, 1)) * (rng.random((count, 1)) < self.share)
         return (self.offsets[rng.integers(len(self.offsets), size=count)] * part).astype(np.float32)
+
+    def products(self, share: float) -> NDArray[np.float64]:
+        """(C, C) expected products of two channels' shifts, were it `share` of the windows: 1/3 is a part's square."""
+        offsets = self.offsets.astype(np.float64)
+        return offsets.T @ offsets * (share / 3 / len(offsets))
+
+    def elsewhere(self, batch: Batch) -> Batch:
+        """Every window as tared elsewhere, by `ELSEWHERE` of an offset; the same ones every time."""
+        chosen = np.random.default_rng(0).integers(len(self.offsets), size=len(batch.x))
+        return dataclasses.replace(batch, shift=self.offsets[chosen] * np.float32(ELSEWHERE))
 
 
 def find_retare(recordings: Seq[Recording], scaling: Scaling, share: float) -> Retare | None:

@@ -238,6 +238,8 @@ def test_another_tare_is_one_taken_where_the_targets_are_as_at_the_start() -> No
 
 def test_a_shown_tare_moves_channels_and_not_differences() -> None:
     retare = Retare(np.array([[2, 4]], np.float32), 1.0)
+    draws = retare.draw(np.random.default_rng(0), 40_000).astype(np.float64)
+    np.testing.assert_allclose(draws.T @ draws / len(draws), retare.products(1.0), rtol=0.02)  # 4 sigma
     plain, moved = (Windows(parts(), 20, 5, None, r).draw(np.random.default_rng(3), 6) for r in (None, retare))
     np.testing.assert_array_equal(plain.x, moved.x)
     shift = moved.x - moved.shown

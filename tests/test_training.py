@@ -17,7 +17,7 @@ from hiss.cli.evaluate import command as evaluate_command  # noqa: E402
 from hiss.cli.settings import Settings, settings_from  # noqa: E402
 from hiss.cli.settling import settled  # noqa: E402
 from hiss.cli.train import command as train_command  # noqa: E402
-from hiss.dataset import Sequence, Windows, fit_scaling, sequences  # noqa: E402
+from hiss.dataset import Batch, Retare, Sequence, Windows, fit_scaling, sequences  # noqa: E402
 from hiss.errors import HissError, ProgramError, TrainingError  # noqa: E402
 from hiss.models import S4D, ARNet, Flat, Hierarchical, Mamba, Residual  # noqa: E402
 from hiss.models.arnet import ARNetModel  # noqa: E402
@@ -25,7 +25,8 @@ from hiss.recording import Recording, make_channels, write_hdf5  # noqa: E402
 from hiss.ridge import lagged  # noqa: E402
 from hiss.training import Run, TrainOptions, fit, fitting, rival  # noqa: E402
 from hiss.training import loop as training_loop  # noqa: E402
-from hiss.training.base import fit_base, honest_shift, mean_square  # noqa: E402
+from hiss.training.base import fit_base, honest_shift, mean_of_squares, mean_square  # noqa: E402
+from hiss.training.data import data_of  # noqa: E402
 from hiss.training.learner import Frame, Learner, schedule  # noqa: E402
 
 TINY = S4D(4, 1, 4)
@@ -166,6 +167,68 @@ def test_the_base_solves_the_normal_equations() -> None:
     np.testing.assert_allclose(left.T @ rows, strength * len(r) * weight, atol=1e-4 * len(r))  # float32 weights
 
 
+OFFSETS = np.array([[2, 4], [1, -3], [0.5, 0]], np.float32)
+
+
+def shown_with_offsets(part: Sequence, share: float) -> list[Sequence]:
+    """Six times, each offset once taken off and once put on, as large as `share` of windows make it."""
+    size = np.float32(np.sqrt(share / 3))
+    moves = [np.concatenate((sign * size * o, np.zeros(2, np.float32))) for o in OFFSETS for sign in (-1, 1)]
+    return [dataclasses.replace(part, x=part.x + move) for move in moves]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_a_base_with_drift_is_fitted_as_on_all_windows_shown_so(share: float) -> None:
+    """Also where each part of the data is left out. Exact: offsets of both signs leave the means as they are."""
+    parts = sequences([recording(100)], fit_scaling([recording(100)]))
+    val = Windows(parts, 50, 5).spread(2)
+    drift = Retare(OFFSETS, 0.3).products(share)
+    steady, strength, _ = fit_base(ARNet(ages=(0, 3), period=5), parts, val, 2, 20.0, drift=drift)
+    shown = shown_with_offsets(parts[0], share)
+    with pytest.MonkeyPatch.context() as only:
+        only.setattr("hiss.training.base.STRENGTHS", (strength,))
+        want, *_ = fit_base(ARNet(ages=(0, 3), period=5), shown, val, 2, 20.0)
+    torch.testing.assert_close(steady.linear.weight, want.linear.weight, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(steady.linear.bias, want.linear.bias, rtol=1e-4, atol=1e-6)
+    (shift,) = honest_shift(steady, strength, parts, 4, drift)
+    unseen = [dataclasses.replace(p, valid=np.arange(100) // 25 != 1) for p in shown]
+    from hiss.ridge import normal_equations
+
+    weight, bias = normal_equations([(p.x[:, :2], p.y, np.flatnonzero(p.valid)) for p in unseen], (0, 3)).solve(
+        strength
+    )
+    rows = lagged(parts[0].x[:, :2], (0, 3), np.arange(25, 50))
+    own = rows @ steady.linear.weight.double().numpy().T + steady.linear.bias.double().numpy()
+    np.testing.assert_allclose(shift[25:50], rows @ weight.T + bias - own, atol=1e-5)
+
+
+def test_validation_of_a_skin_also_asks_what_another_tare_would_do() -> None:
+    """Of two that are right in their own session, the one that trusts its tare is found worse."""
+    steps = np.arange(400)[:, None]
+    skin = dataclasses.replace(recording(), y=np.where(steps < 200, 0.0, steps % 2), tared=10)  # at rest, then not
+    data = data_of([skin], [skin], 5, QUICK, None)
+    plain = data_of([dataclasses.replace(skin, tared=0)], [skin], 5, QUICK, None)
+    assert len(plain.checks) == 1
+    as_it_is, elsewhere = data.checks
+    assert as_it_is is data.val
+    retare = data.windows.retare
+    assert retare is not None
+    assert elsewhere.shift is not None
+    assert all((4 * s == retare.offsets).all(1).any() for s in elsewhere.shift)
+    np.testing.assert_array_equal(elsewhere.shift, data.checks[1].shift)  # the same ones every time
+
+    class Latest(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x[:, 4::5, :1]
+
+    def moved(batch: Batch) -> float:
+        error = batch.shown[:, 4::5, :1] - batch.y
+        return float((error[batch.valid].astype(np.float64) ** 2).mean())
+
+    assert mean_of_squares(Latest(), data.checks) == pytest.approx((moved(as_it_is) + moved(elsewhere)) / 2)
+    assert moved(as_it_is) != moved(elsewhere)
+
+
 def test_a_base_that_explains_too_little_is_dropped_with_a_message(capsys: pytest.CaptureFixture[str]) -> None:
     noise = dataclasses.replace(recording(), y=np.random.default_rng(0).normal(size=(400, 1)))
     run = fit(SPEC, [noise], "force", options=QUICK, progress=True)
@@ -217,7 +280,7 @@ def test_of_a_base_and_its_rival_validation_chooses(
 ) -> None:
     """A tenth less error lets the rival stand; what is kept is bit for bit what it is when it is trained alone."""
     for chooses in (fitting, rival):
-        monkeypatch.setattr(chooses, "mean_square", lambda module, val: _said_error(module, with_base))
+        monkeypatch.setattr(chooses, "mean_of_squares", lambda module, checks: _said_error(module, with_base))
     train = [recording(), recording(300, 1, "b")]
     kept = fit(BOTH, train, "force", out=tmp_path, options=KEPT, seed=2, device="cpu")
     says = capsys.readouterr().err

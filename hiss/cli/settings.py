@@ -37,6 +37,7 @@ OPTION_KEYS = {
     "whiten": float,
     "folds": int,
     "retare": float,
+    "retare_base": float,
     "loss": str,
     "labels": float,
     "lowpass_hz": float,

@@ -1,7 +1,10 @@
 """The linear base: an AR-Net fitted exactly, its window and strength chosen on validation.
 
-It sees scaled channels, and the columns of hiss.inertial as they are now, and gives scaled targets.
-x: (T, F), of which the first C columns are channels;  y: (T, D).
+It sees scaled channels, and the columns of hiss.inertial as they are now, and gives scaled targets. Where the channels
+are tared, an offset that another tare would leave is to change what it says as little as may be: the least squares are
+those of all windows shown so, in closed form.
+
+x: (T, F), of which the first C columns are channels;  y: (T, D);  drift: (C, C), mean products of such offsets.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from numpy.typing import NDArray
 
 from hiss.dataset import Batch, Sequence
 from hiss.models.arnet import ARNet, ARNetModel
-from hiss.ridge import BLOCK, F64, Sums, lagged, thinned
+from hiss.ridge import BLOCK, F64, NormalEquations, Sums, lagged, thinned
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
 """Candidates for lambda, times the number of rows."""
@@ -50,6 +53,14 @@ class Rows:
             total = new if total is None else total + new
         return total
 
+    def steadied(self, equations: NormalEquations, drift: F64 | None) -> NormalEquations:
+        """Of rows that also have offsets of the channels, the same at all ages, independent of all else."""
+        if drift is None:
+            return equations
+        lags, xx = self.n_channels * len(self.ages), equations.xx.copy()
+        xx[:lags, :lags] += equations.n * np.tile(drift, (len(self.ages), len(self.ages)))
+        return dataclasses.replace(equations, xx=xx)
+
 
 def fit_base(
     spec: ARNet,
@@ -60,6 +71,7 @@ def fit_base(
     start: ARNetModel | None = None,
     columns: tuple[int, ...] = (),
     folds: int = 1,
+    drift: F64 | None = None,
 ) -> tuple[ARNetModel, float, float]:
     """(model, lambda, validation error): the candidate that is best on `val` and on parts of the data left out.
 
@@ -67,12 +79,12 @@ def fit_base(
     all. With `start`, the weights are pulled towards those instead of towards 0, and `start` itself is a candidate.
     """
     if start is not None:
-        return _pulled(spec, parts, val, start)
+        return _pulled(spec, parts, val, start, drift)
     best: tuple[ARNetModel, float, float] | None = None
     least = np.inf
     for ages in _candidates(spec, rate_hz, n_channels):
-        cut = Cut(Rows(n_channels, ages, columns), parts, folds)
-        equations = cut.total.equations()
+        cut = Cut(Rows(n_channels, ages, columns), parts, folds, drift)
+        equations = cut.equations()
         models = [(_model(spec, cut.rows, *equations.solve(strength), None), strength) for strength in STRENGTHS]
         error, at = min((mean_square(model, val), i) for i, (model, _) in enumerate(models))
         # what it says of training data that it has not seen counts as well: validation may be a few recordings
@@ -83,11 +95,13 @@ def fit_base(
     return best
 
 
-def _pulled(spec: ARNet, parts: Seq[Sequence], val: Batch, start: ARNetModel) -> tuple[ARNetModel, float, float]:
+def _pulled(
+    spec: ARNet, parts: Seq[Sequence], val: Batch, start: ARNetModel, drift: F64 | None
+) -> tuple[ARNetModel, float, float]:
     """The weights of `start` and more, as much as helps."""
     left = [Sequence(part.x, part.y - _predicted(start, part.x), part.valid) for part in parts]
-    cut = Cut(_rows(start), left, 1)
-    equations = cut.total.equations()
+    cut = Cut(_rows(start), left, 1, drift)
+    equations = cut.equations()
     models = [(_model(spec, cut.rows, *equations.solve(strength), start), strength) for strength in STRENGTHS]
     every = [(start, np.inf), *models]
     error, at = min((mean_square(model, val), i) for i, (model, _) in enumerate(every))
@@ -102,22 +116,24 @@ def _candidates(spec: ARNet, rate_hz: float, n_channels: int) -> list[tuple[int,
     return [(0,), *(ages for ages in known if n_channels * max(ages) <= MOST_KEPT and ages != (0,))]
 
 
-def honest_shift(model: ARNetModel, strength: float, parts: Seq[Sequence], folds: int) -> list[NDArray[np.float32]]:
+def honest_shift(
+    model: ARNetModel, strength: float, parts: Seq[Sequence], folds: int, drift: F64 | None = None
+) -> list[NDArray[np.float32]]:
     """Per sequence (T, D): what the base would say had it not seen this part of the data, less what it says.
 
     A correction that learns from the base's residuals on its own training data would learn them too small.
     """
     if folds == 1 or not np.isfinite(strength):
         return [np.zeros_like(part.y) for part in parts]
-    unseen = Cut(_rows(model), parts, folds).unseen(strength)
+    unseen = Cut(_rows(model), parts, folds, drift).unseen(strength)
     return [u - _predicted(model, part.x) for u, part in zip(unseen, parts, strict=True)]
 
 
 class Cut:
     """Sequences cut in `folds` parts each, and the sums of each part: what is left without one is soon known."""
 
-    def __init__(self, rows: Rows, parts: Seq[Sequence], folds: int):
-        self.rows, self.parts = rows, parts
+    def __init__(self, rows: Rows, parts: Seq[Sequence], folds: int, drift: F64 | None = None):
+        self.rows, self.parts, self.drift = rows, parts, drift
         edges = [np.linspace(0, len(part.x), folds + 1).astype(int) for part in parts]
         steps = thinned([part.valid for part in parts])
         self.pieces = {
@@ -127,12 +143,16 @@ class Cut:
         }
         self.total = _total(self.pieces.values())
 
+    def equations(self, without: Sums | None = None) -> NormalEquations:
+        """Of all parts, or of all but one; of that one where there is no other."""
+        rest = self.total if without is None or without.n == self.total.n else self.total - without
+        return self.rows.steadied(rest.equations(), self.drift)
+
     def unseen(self, strength: float) -> list[NDArray[np.float32]]:
         """Per sequence (T, D): what a base says of each part that was fitted on all the others."""
         said = [np.zeros_like(part.y) for part in self.parts]
         for (i, first, last), own in self.pieces.items():
-            rest = self.total if own is None or own.n == self.total.n else self.total - own
-            weight, bias = rest.equations().solve(strength)
+            weight, bias = self.equations(own).solve(strength)
             said[i][first:last] = self.rows.of(self.parts[i].x, np.arange(first, last)) @ weight.T + bias
         return said
 
@@ -157,8 +177,13 @@ def _rows(model: ARNetModel) -> Rows:
 def mean_square(model: torch.nn.Module, val: Batch) -> float:
     """Mean squared error over the valid points of all windows and all (scaled) outputs."""
     with torch.no_grad():
-        error = model(torch.from_numpy(val.x)).numpy() - val.y
+        error = model(torch.from_numpy(val.shown)).numpy() - val.y
     return float((error[val.valid].astype(np.float64) ** 2).mean())
+
+
+def mean_of_squares(model: torch.nn.Module, checks: Seq[Batch]) -> float:
+    """The mean over several batches of windows, each counted alike."""
+    return sum(mean_square(model, batch) for batch in checks) / len(checks)
 
 
 def _weights(model: ARNetModel) -> tuple[F64, F64]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hiss.augment import Turns, augmentation, find_turns, scaling_of_turned
 from hiss.dataset import (
     Batch,
@@ -39,6 +42,18 @@ class Data:
     rate_hz: float
     turns: Turns | None = None
     target_std: list[float] | None = None  # where the scaling of targets is not their deviation
+
+    def drift(self, options: TrainOptions) -> NDArray[np.float64] | None:
+        """(C, C) mean products of the offsets that a base is fitted with; None where there are none."""
+        return self.windows.retare.products(options.retare_base) if self.windows.retare else None
+
+    @property
+    def checks(self) -> list[Batch]:
+        """The validation windows, and, where another tare would leave offsets, the same with some of them.
+
+        What is validated in the session that it has seen would else be found better the more it trusts its tare.
+        """
+        return [self.val, *([self.windows.retare.elsewhere(self.val)] if self.windows.retare else [])]
 
 
 def data_of(

@@ -169,7 +169,7 @@ def _honest(data: Data, base: ARNetModel | None, strength: float, options: Train
     """Windows whose targets make the base's residuals as large as on data that it has not seen."""
     drawn, parts = data.windows, data.parts
     if base is not None:
-        shifts = honest_shift(base, strength, parts, options.folds)
+        shifts = honest_shift(base, strength, parts, options.folds, data.drift(options))
         parts = [dataclasses.replace(p, y=p.y - s) for p, s in zip(parts, shifts, strict=True)]
     retare = drawn.retare if options.retare else None
     return Windows(parts, drawn.length, drawn.period, drawn.resting, retare, drawn.augment)

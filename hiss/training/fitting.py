@@ -23,7 +23,7 @@ from hiss.gaps import Gaps
 from hiss.models.arnet import ARNet, ARNetModel
 from hiss.models.residual import Residual, ResidualModel
 from hiss.recording import Channel, Recording
-from hiss.training.base import fit_base, mean_square
+from hiss.training.base import fit_base, mean_of_squares
 from hiss.training.data import Data, data_of
 from hiss.training.descent import Say, Sitting, Watch, descended, finished, imitator, made_learner
 from hiss.training.filtering import filtered, front_of
@@ -159,8 +159,8 @@ def _fitted(
     best: nn.Module | None = descended(run, data, base, strength, learner, sitting, watch)
     if base is None:
         return finished(run, None, best, writes)
-    alone = mean_square(base, data.val)
-    both = mean_square(ResidualModel(run.spec, base, best), data.val)  # type: ignore[arg-type]
+    alone = mean_of_squares(base, data.checks)
+    both = mean_of_squares(ResidualModel(run.spec, base, best), data.checks)  # type: ignore[arg-type]
     if both > alone * (1 - options.min_gain) ** 2 and not grids:
         say(f"the correction is dropped: with it the validation error is {both**0.5:.4f}, without {alone**0.5:.4f}")
         run.spec, best, both = Residual(base=base.spec, correction=None), None, alone
@@ -192,6 +192,7 @@ def _base(
         before,
         data.scaling.more_columns if _vector(run.targets) else (),
         options.folds,
+        data.drift(options),
     )
     say(
         f"linear base: {len(base.ages)} ages up to {max(base.ages) / data.rate_hz:g} s, strength {strength:g}, "

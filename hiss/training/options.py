@@ -32,6 +32,7 @@ class TrainOptions:
     whiten: float = 0.001  # inputs of the correction are decorrelated, this much added to each variance; 0 = off
     folds: int = 5  # parts for the base's honest residuals; 1 = residuals of its own training data
     retare: float = 0.3  # share of windows shown as if tared at another moment of rest (tared recordings only)
+    retare_base: float = 0.1  # share of the windows that the linear base is fitted as if shown so
     loss: str = "mse"  # or l1: what descent lowers; validation is always by squares
     labels: float = 1.0  # share of the labels that is learned from: whole recordings, or the first part of each
     lowpass_hz: float = 0.0  # cutoff of a causal Butterworth filter of the inputs, part of the model; 0 = none
@@ -80,7 +81,7 @@ class TrainOptions:
             raise ValueError(f"scaling is {self.scaling!r}; known: {', '.join(RULES)}")
         if self.rotate not in ROTATIONS:
             raise ValueError(f"rotate is {self.rotate!r}; known: {', '.join(ROTATIONS)}")
-        for name in ("ema", "val_fraction", "retare", "least_base", "least_inertial"):
+        for name in ("ema", "val_fraction", "retare", "retare_base", "least_base", "least_inertial"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and less than 1; got {getattr(self, name)}")
 

@@ -11,7 +11,7 @@ import torch
 from hiss.models.flat import Flat
 from hiss.models.hierarchical import Hierarchical
 from hiss.models.residual import Residual
-from hiss.training.base import mean_square
+from hiss.training.base import mean_of_squares
 from hiss.training.data import Data
 from hiss.training.descent import Sitting, Watch, descended, finished, made_learner
 from hiss.training.loop import forecast_s
@@ -56,8 +56,11 @@ def say_rival(run: Run, spec: Hierarchical | Flat, data: Data, options: TrainOpt
 
 
 def better(based: Run, error: float, rival: Run, data: Data, options: TrainOptions, sitting: Sitting) -> Run:
-    """Which of both validation prefers, kept as the run; in doubt the base, whose lines lead beyond what was seen."""
-    other = mean_square(rival.module, data.val)
+    """Which of both validation prefers, kept as the run; in doubt the base, whose lines lead beyond what was seen.
+
+    error: mean square of `based` over the checks of `data`.
+    """
+    other = mean_of_squares(rival.module, data.checks)
     wins = other < error * (1 - options.rival_gain) ** 2
     said = "is dropped" if wins else "stays"
     sitting.say(f"the base {said}: with it the validation error is {error**0.5:.4f}, without {other**0.5:.4f}")
