@@ -192,7 +192,7 @@ def _base(
         before,
         data.scaling.more_columns if _vector(run.targets) else (),
         options.folds,
-        data.drift(options),
+        data.drift(options) if isinstance(spec, Residual) else None,  # an AR-Net alone is the plain ridge
     )
     say(
         f"linear base: {len(base.ages)} ages up to {max(base.ages) / data.rate_hz:g} s, strength {strength:g}, "
