@@ -15,7 +15,7 @@ _HOMES = {
     "PortError FormatError DeviceLostError MismatchError NetworkError MissingExtraError",
     "hiss.recording": "Recording Channel read_recordings write_hdf5 write_csv split align",
     "hiss.dataset": "Scaling",
-    "hiss.models": "S4 S4D Mamba LSTM Transformer Flat Hierarchical ARNet Residual",
+    "hiss.models": "S4 S4D Mamba LSTM Transformer Flat Hierarchical Ensemble ARNet Residual",
     "hiss.training": "fit pretrain Run TrainOptions",
     "hiss.folding": "fold",
     "hiss.program": "Program Port Stage load_program",

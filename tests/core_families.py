@@ -35,7 +35,7 @@ def folded(name: str) -> Program:
     torch = pytest.importorskip("torch", reason="models need torch: pip install 'hiss[train]'")
     from hiss.dataset import Scaling
     from hiss.folding import fold_model
-    from hiss.models import LSTM, S4D, ARNet, Flat, Hierarchical, Mamba, Residual
+    from hiss.models import LSTM, S4D, ARNet, Ensemble, Flat, Hierarchical, Mamba, Residual
     from hiss.recording import Channel
 
     level, wide = S4D(d_model=8, n_layers=1, d_state=8), S4D(d_model=32, n_layers=2, d_state=16)
@@ -50,6 +50,13 @@ def folded(name: str) -> Program:
         "mamba": Hierarchical(Mamba(d_model=7, n_layers=1, d_state=3), Mamba(d_model=5, n_layers=2, d_state=4), 5),
         "arnet": lags,
         "residual": Residual(ARNet(ages=(0, 2, 9), period=5), Hierarchical(odd, level, period=5)),
+        "ensemble": Ensemble(
+            (
+                Hierarchical(odd, Mamba(d_model=5, n_layers=1, d_state=4), 5),
+                Hierarchical(LSTM(d_model=7, n_layers=1), odd, 5),
+                Flat(LSTM(d_model=5, n_layers=1), 5),
+            )
+        ),
     }[name]
     torch.manual_seed(3)
     one = np.ones(CHANNELS)
@@ -143,6 +150,7 @@ FAMILIES = {
     "inertial": Family(turning),
     "arnet": Family(lambda: folded("arnet"), small=True),
     "residual": Family(lambda: folded("residual"), weights="int16"),
+    "ensemble": Family(lambda: folded("ensemble")),
     "every position": Family(every_position),
     "every position, int16": Family(every_position, weights="int16", states="int16"),
     "every position, spread": Family(every_position, spread=True),

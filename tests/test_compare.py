@@ -131,7 +131,7 @@ min_gain = 0.0
 def test_the_validation_error_of_a_cell_is_that_of_the_network_that_was_kept(
     folder: Path, monkeypatch: pytest.MonkeyPatch, error: float, log: str
 ) -> None:
-    monkeypatch.setattr(rival, "mean_square", lambda module, val: error)  # of the rival
+    monkeypatch.setattr(rival, "mean_of_squares", lambda module, checks: error)  # of the rival
     (folder / "plan.toml").write_text(PLAN + RIVALS)
     compare(folder, "--quick", "--only", "both")
     made = folder / "plan/skin/both/0"
@@ -139,6 +139,39 @@ def test_the_validation_error_of_a_cell_is_that_of_the_network_that_was_kept(
     errors = [float((made / "run" / name).read_text().split(",")[-1]) for name in (log, "log.csv")]
     assert found["val_error"] == errors[0]
     assert (errors[0] == errors[1]) == (log == "log.csv")
+
+
+ENSEMBLE = """
+[models.pair]
+kind = "Ensemble"
+[[models.pair.members]]
+kind = "Flat"
+net = { kind = "S4D", d_model = 4, n_layers = 1, d_state = 4 }
+[[models.pair.members]]
+kind = "Hierarchical"
+low = { kind = "LSTM", d_model = 4, n_layers = 1 }
+high = { kind = "S4D", d_model = 4, n_layers = 1, d_state = 4 }
+"""
+
+
+def test_a_cell_of_an_ensemble_goes_on_where_it_was_killed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the second network; its validation error is that of the mean."""
+    (folder / "plan.toml").write_text(PLAN + ENSEMBLE)
+    compare(folder, "--quick", "--only", "pair")
+    made = folder / "plan/skin/pair/0"
+    found = json.loads((made / "cell.json").read_text())
+    each = [float((made / f"run/member_{i}/log.csv").read_text().split(",")[-1]) for i in (0, 1)]
+    assert 0 < found["val_error"] < max(each)
+    first = (made / "run/member_0/best.safetensors").read_bytes()
+    best = (made / "run/best.safetensors").read_bytes()
+    for gone in ("cell.json", "run/best.safetensors", "run/run.json"):
+        (made / gone).unlink()
+    shutil.rmtree(made / "run/member_1")
+    stood = (made / "run/member_0/last.safetensors").stat().st_mtime_ns
+    compare(folder, "--quick", "--only", "pair")
+    assert (made / "run/member_0/last.safetensors").stat().st_mtime_ns == stood  # not trained again
+    assert (made / "run/member_0/best.safetensors").read_bytes() == first
+    assert (made / "run/best.safetensors").read_bytes() == best
 
 
 def test_only_cells_of_rivals_depend_on_what_a_rival_must_gain(folder: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from hiss.compare.sizes import STEP, sized  # noqa: E402
-from hiss.models import LSTM, S4, S4D, ARNet, Flat, Hierarchical, Mamba, Residual, Transformer  # noqa: E402
+from hiss.models import LSTM, S4, S4D, ARNet, Ensemble, Flat, Hierarchical, Mamba, Residual, Transformer  # noqa: E402
 
 MODELS = [
     Flat(S4D(32, 2)),
@@ -15,6 +15,7 @@ MODELS = [
     Flat(Transformer(32, 2, n_heads=4, d_ff=64)),
     Hierarchical(S4D(32, 2), Mamba(16, 1)),
     Hierarchical(LSTM(8, 1), S4(32, 2)),
+    Ensemble((Flat(LSTM(16, 2), 10), Hierarchical(S4D(32, 2), Mamba(32, 1)))),
 ]
 
 

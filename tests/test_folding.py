@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="models need torch: pip install 'his
 from hiss.dataset import Scaling  # noqa: E402
 from hiss.errors import FoldError  # noqa: E402
 from hiss.folding import fold_model  # noqa: E402
-from hiss.models import LSTM, S4, S4D, ARNet, Flat, Hierarchical, Mamba, Residual  # noqa: E402
+from hiss.models import LSTM, S4, S4D, ARNet, Ensemble, Flat, Hierarchical, Mamba, Residual  # noqa: E402
 from hiss.program import cost, interpreter, passes, sequence  # noqa: E402
 from hiss.program import ops as o  # noqa: E402
 from hiss.recording import Channel  # noqa: E402
@@ -49,6 +49,9 @@ FAMILIES = {
     "residual flat": Residual(ARNet(ages=(0, 2, 9), period=4), Flat(LOW, period=4)),
     "residual without correction": Residual(ARNet(ages=(0, 2, 9), period=5), None),
     "residual without base": Residual(None, Hierarchical(LOW, LOW, period=5)),
+    "ensemble": Ensemble((Hierarchical(LOW, MAMBA, period=5), Hierarchical(CELLS, LOW, period=5, restart=False))),
+    "ensemble of flat": Ensemble((Flat(LOW, period=4), Flat(CELLS, period=4), Flat(MAMBA, period=4))),
+    "ensemble of both": Ensemble((Hierarchical(CELLS, MAMBA, period=3), Flat(LOW, period=3), Flat(CELLS, period=3))),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +20,17 @@ from hiss.cli.settling import settled  # noqa: E402
 from hiss.cli.train import command as train_command  # noqa: E402
 from hiss.dataset import Batch, Retare, Sequence, Windows, fit_scaling, sequences  # noqa: E402
 from hiss.errors import HissError, ProgramError, TrainingError  # noqa: E402
-from hiss.models import S4D, ARNet, Flat, Hierarchical, Mamba, Residual  # noqa: E402
+from hiss.models import LSTM, S4D, ARNet, Ensemble, Flat, Hierarchical, Mamba, Residual  # noqa: E402
 from hiss.models.arnet import ARNetModel  # noqa: E402
 from hiss.recording import Recording, make_channels, write_hdf5  # noqa: E402
 from hiss.ridge import lagged  # noqa: E402
 from hiss.training import Run, TrainOptions, fit, fitting, rival  # noqa: E402
 from hiss.training import loop as training_loop  # noqa: E402
+from hiss.training.alone import APART  # noqa: E402
 from hiss.training.base import fit_base, honest_shift, mean_of_squares, mean_square  # noqa: E402
 from hiss.training.data import data_of  # noqa: E402
 from hiss.training.learner import Frame, Learner, schedule  # noqa: E402
+from hiss.training.pretraining import network_of  # noqa: E402
 
 TINY = S4D(4, 1, 4)
 SPEC = Residual(ARNet(windows_s=(0.5, 1.0), period=5), Hierarchical(TINY, TINY, 5))
@@ -304,14 +307,74 @@ def assert_same_weights(a: Run, b: Run) -> None:
     assert all(torch.equal(mine[key], other[key]) for key in mine)
 
 
+PAIR = Ensemble((RIVAL, Flat(Mamba(4, 1, d_state=2), 5)))
+
+
+@pytest.mark.parametrize("asked", ["alone", "as a rival"])
+def test_members_of_an_ensemble_are_what_they_are_when_trained_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    """Each with a seed of its own."""
+    spec, options, folder = PAIR, KEPT.of_rival(), tmp_path
+    if asked == "as a rival":
+        spec, options, folder = dataclasses.replace(SPEC, rival=PAIR), KEPT, tmp_path / "without_base"
+        for chooses in (fitting, rival):
+            monkeypatch.setattr(chooses, "mean_of_squares", lambda module, checks: _said_error(module, 2.0))
+    run = quick(tmp_path, spec, options, seed=2)
+    assert run.spec == PAIR
+    for i, member in enumerate(PAIR.members):
+        want = quick(spec=member, options=KEPT.of_rival(), seed=2 + i * APART)
+        assert_same_weights(Run.load(folder / f"member_{i}"), want)
+        for key, weight in want.module.state_dict().items():
+            assert torch.equal(run.module.state_dict()[f"members.{i}.{key}"], weight)
+    assert_same_weights(Run.load(tmp_path), run)
+    x = recording(100, 9).x[None]
+    said = [Run.load(folder / f"member_{i}").estimate(x) for i in (0, 1)]
+    np.testing.assert_allclose(run.estimate(x), np.mean(said, 0), rtol=1e-5, atol=1e-6)
+
+
+def test_two_members_of_one_kind_are_two_networks() -> None:
+    one, two = (member.head.weight for member in quick(spec=Ensemble((TINY_NET, TINY_NET))).module.members)
+    assert not torch.equal(one, two)
+
+
 @pytest.mark.parametrize("at", [6, 46])
-def test_a_training_with_a_rival_goes_on_where_it_was_interrupted(
+def test_the_training_of_an_ensemble_goes_on_where_it_was_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
-    """Beside the base or without it: the same two curves and the same run."""
+    """In the first network or in the second: the same curves and the same run."""
     options = dataclasses.replace(KEPT, patience=100)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    quick(whole, BOTH, options)
+    quick(whole, PAIR, options)
+    with monkeypatch.context() as m:
+        m.setattr(Learner, "update", interrupted_at(at))
+        with pytest.raises(KeyboardInterrupt):
+            quick(cut, PAIR, options)
+    quick(cut, PAIR, options, resume=True)
+    for name in ("best.safetensors", "member_0/log.csv", "member_1/log.csv"):
+        assert (cut / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_an_ensemble_is_fine_tuned_as_one_network() -> None:
+    options = dataclasses.replace(KEPT, steps=8)
+    start = quick(spec=PAIR, options=options)
+    tuned = quick(spec=None, options=options, start=start)
+    assert tuned.spec == PAIR
+    assert tuned.provenance["from"] == start.provenance
+    assert not torch.equal(tuned.module.members[0].head.weight, start.module.members[0].head.weight)
+
+
+def test_an_ensemble_needs_members_of_one_period_and_one_is_pretrained_at_a_time() -> None:
+    with pytest.raises(ValueError, match="two members"):
+        Ensemble((TINY_NET,))
+    with pytest.raises(ValueError, match="periods 5, 4"):
+        Ensemble((TINY_NET, Flat(TINY, 4)))
+    with pytest.raises(TrainingError, match="one network is pretrained at a time"):
+        network_of(PAIR)
+
+
+def interrupted_at(at: int) -> Callable[[Learner, object], float]:
+    """Learner.update, which Ctrl-C ends in call `at`."""
     done, update = 0, Learner.update
 
     def interrupted(self: Learner, batch: object) -> float:
@@ -321,8 +384,19 @@ def test_a_training_with_a_rival_goes_on_where_it_was_interrupted(
             raise KeyboardInterrupt
         return update(self, batch)  # type: ignore[arg-type]
 
+    return interrupted
+
+
+@pytest.mark.parametrize("at", [6, 46])
+def test_a_training_with_a_rival_goes_on_where_it_was_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """Beside the base or without it: the same two curves and the same run."""
+    options = dataclasses.replace(KEPT, patience=100)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    quick(whole, BOTH, options)
     with monkeypatch.context() as m:
-        m.setattr(Learner, "update", interrupted)
+        m.setattr(Learner, "update", interrupted_at(at))
         with pytest.raises(KeyboardInterrupt):
             quick(cut, BOTH, options)
     Run.load(cut)  # what was the best until then
@@ -355,7 +429,11 @@ def test_skins_have_a_rival_and_what_moves_has_none() -> None:
 
     moving, skin = recording(), dataclasses.replace(recording(), tared=10)
     assert asked(moving).spec(5).rival is None
-    assert asked(skin).spec(5).rival == Hierarchical(S4D(32, 2), Mamba(32, 2, dropout=0.1), 5)
+    high = Mamba(24, 2, d_state=8, dropout=0.1)
+    both = Hierarchical(S4D(24, 2), high, 5), Hierarchical(LSTM(24, 2, dropout=0.1), high, 5)
+    assert asked(skin).spec(5).rival == Ensemble(both)
+    assert asked(skin, low="8x1").spec(5).rival == Hierarchical(S4D(8, 1), Mamba(32, 2, dropout=0.1), 5)
+    assert asked(skin, rival="lstm:8x1|4x1").spec(5).rival == Hierarchical(LSTM(8, 1), S4D(4, 1), 5)
     assert asked(skin, rival="none").spec(5).rival is None
     assert asked(skin, high="8x1").spec(5).rival.high == S4D(8, 1)
     run = dataclasses.replace(quick(spec=TINY_NET), targets=moving.targets)

@@ -95,7 +95,7 @@ class Settings:
     forecast: int = 0  # samples ahead: the targets become TARGET+1 .. TARGET+N
     denoise: int | None = None  # samples behind: the target becomes TARGET-K, estimated from the others
     noise_sd: float = 0.0  # deviation of the noise of what is denoised, in its unit; 0 = not known
-    rival: str = ""  # high level of the network that is trained without the base as well; none = no such network
+    rival: str = ""  # what is trained without the base as well: [LOW|]HIGH[+LOW|HIGH]...; none = no such network
     init: str = "lin"
     discretization: str = "zoh"
     dropout: float = 0.1
@@ -142,11 +142,16 @@ class Settings:
         return Residual(ARNet(period=period), model, self._rival(period)) if self.base else model
 
     def _rival(self, period: int) -> Any:
-        from hiss.models import Hierarchical
+        from hiss.models import Ensemble, Hierarchical
 
         if self.rival in ("", "none"):
             return None
-        return Hierarchical(self._level("low"), self._level("rival"), period, self.restart)
+        nets = []
+        for text in self.rival.split("+"):
+            low, _, high = text.rpartition("|")
+            levels = [self._level_of("rival", part) for part in (low or self.low, high)]
+            nets.append(Hierarchical(levels[0], levels[1], period, self.restart))
+        return nets[0] if len(nets) == 1 else Ensemble(tuple(nets))
 
     def _arnet(self, period: int, channels: Sequence[str]) -> Any:
         from hiss.models import ARNet
@@ -179,8 +184,11 @@ class Settings:
         return tuple((self.denoise, list(channels).index(name)) for name in names)
 
     def _level(self, name: str) -> StackSpec:
+        return self._level_of(name, getattr(self, name) or LEVELS[name])
+
+    def _level_of(self, name: str, text: str) -> StackSpec:
         keys = ("d_state", "init", "discretization", "dropout")
-        return level(name, getattr(self, name) or LEVELS[name], {key: getattr(self, key) for key in keys})
+        return level(name, text, {key: getattr(self, key) for key in keys})
 
     def tare_samples(self) -> int | None:
         """None for auto. Raises ValueError."""

@@ -68,7 +68,11 @@ FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option("--denoise", type=click.IntRange(min=0), metavar="K", help="Estimate --target of K samples before.")
 @click.option("--noise-sd", type=Positive(), metavar="SD", help="With --denoise: deviation of the noise, where known.")
 @click.option("--base/--no-base", default=None, help="With or without the exactly fitted linear part. [with]")
-@click.option("--rival", metavar="LEVEL", help="High level of the net trained without the base as well; or none.")
+@click.option(
+    "--rival",
+    metavar="LEVEL",
+    help="Trained without the base as well: [LOW|]HIGH[+...] or none.",
+)
 @click.option("--seed", type=click.IntRange(min=0), help="Same seed, same checkpoint. [0]")
 @click.option("--device", help="cpu, cuda, cuda:1, auto. [auto]")
 @click.option("--bf16", is_flag=True, default=None, help="Matrix products in bfloat16, where the machine has it.")

@@ -202,7 +202,14 @@ def _check(plan: Plan, path: Path) -> None:
 
 def _with_period(spec: dict[str, Any], data: Data) -> dict[str, Any]:
     kinds = {"Flat", "Hierarchical", "ARNet"}
-    made = {key: _with_period(value, data) if isinstance(value, dict) else value for key, value in spec.items()}
+    made = {
+        key: _with_period(value, data)
+        if isinstance(value, dict)
+        else [_with_period(part, data) if isinstance(part, dict) else part for part in value]
+        if isinstance(value, list)
+        else value
+        for key, value in spec.items()
+    }
     if made.get("kind") in kinds:
         made.setdefault("period", data.period)
     if made.get("kind") == "ARNet" and "ages" not in made:

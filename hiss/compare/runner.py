@@ -23,7 +23,9 @@ from hiss.gaps import Gaps
 from hiss.models.residual import Residual
 from hiss.recording import Recording, choose_inputs, choose_targets, read_recordings, split
 from hiss.training import Run, fit
+from hiss.training.alone import VALIDATION_ERROR
 from hiss.training.rival import WITHOUT_BASE
+from hiss.training.run import LAST
 from hiss.training.sessions import sessions_of
 
 CORE = "m4f"
@@ -131,7 +133,7 @@ def _run(cell: Cell, train: list[Recording], progress: bool, device: str) -> tup
             seed=cell.seed,
             device=device,
             progress=progress,
-            resume=(folder / "last.safetensors").exists(),
+            resume=any(folder.rglob(LAST)),
         )
     finally:
         write_text(clock, json.dumps([cell.key, before + time.perf_counter() - began]))
@@ -164,6 +166,8 @@ def _clock(path: Path, key: str) -> float | None:
 
 def _validation(folder: Path, run: Run) -> float | None:
     """The least validation error of a run, in deviations of the target."""
+    if VALIDATION_ERROR in run.provenance:
+        return float(run.provenance[VALIDATION_ERROR])
     if not isinstance(run.spec, Residual) and (folder / WITHOUT_BASE).exists():  # the rival has won
         folder /= WITHOUT_BASE
     try:

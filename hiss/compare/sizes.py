@@ -42,8 +42,17 @@ def sized(spec: Any, parameters: int, n_in: int, n_out: int) -> Any:
 def _levels(spec: Any) -> list[Any]:
     if type(spec) in FAMILIES.values():
         return [spec]
-    inner = [getattr(spec, field.name) for field in dataclasses.fields(spec)]
-    return [level for value in inner if dataclasses.is_dataclass(value) for level in _levels(value)]
+    return [level for value in _inner(spec).values() for part in _parts(value) for level in _levels(part)]
+
+
+def _inner(spec: Any) -> dict[str, Any]:
+    """What a spec is made of: specs, and tuples of them."""
+    fields = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
+    return {name: value for name, value in fields.items() if _parts(value)}
+
+
+def _parts(value: Any) -> tuple[Any, ...]:
+    return tuple(v for v in (value if isinstance(value, tuple) else (value,)) if dataclasses.is_dataclass(v))
 
 
 def _scaled(spec: Any, factor: float) -> Any:
@@ -51,9 +60,9 @@ def _scaled(spec: Any, factor: float) -> Any:
     if type(spec) in FAMILIES.values():
         widths = {name: getattr(spec, name) for name in ("d_model", "d_ff") if hasattr(spec, name)}
         return dataclasses.replace(spec, **{n: max(STEP, STEP * round(w * factor / STEP)) for n, w in widths.items()})
-    inner = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
+    made = {name: tuple(_scaled(part, factor) for part in _parts(value)) for name, value in _inner(spec).items()}
     return dataclasses.replace(
-        spec, **{name: _scaled(value, factor) for name, value in inner.items() if dataclasses.is_dataclass(value)}
+        spec, **{name: parts if isinstance(getattr(spec, name), tuple) else parts[0] for name, parts in made.items()}
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from hiss.errors import FoldError
-from hiss.models import FlatModel, HierarchicalModel, LSTMLayer, MambaBlock, SSMBlock, Stack
+from hiss.models import EnsembleModel, FlatModel, HierarchicalModel, LSTMLayer, LSTMStack, MambaBlock, SSMBlock, Stack
 from hiss.program import Program
 from hiss.program import ops as o
 
@@ -22,29 +22,43 @@ def weight_grids(module: nn.Module, program: Program, bits: Mapping[str, int]) -
     left out, as they read samples and have 16 bits. Raises FoldError where nothing is left.
     """
     inner: Any = getattr(module, "correction", module)
-    if not isinstance(inner, FlatModel | HierarchicalModel):
+    if not isinstance(inner, FlatModel | HierarchicalModel | EnsembleModel):
         raise FoldError("the model is linear in its samples: its weights are int16 always, there is nothing to tune")
     at = "correction." if inner is not module else ""
     last = program.stages[-1].hands[0]
     output = "correction" if "correction" in bits else last
-    grids: Grids = {}
-    if isinstance(inner, FlatModel):
-        grids |= dict(_stack("net", inner.net, program, bits))
-        grids["net.decode.weight"] = [bits[output]] * inner.output_layer().out_features
-    else:
-        grids |= dict(_stack("low", inner.low, program, bits))
-        grids |= dict(_stack("high", inner.high, program, bits))
-        grids["low.decode.weight"] = [bits["low.out"]] * inner.high.d_model
-        grids["head.weight"] = [bits[output]] * inner.output_layer().out_features
+    if isinstance(inner, EnsembleModel):
+        return {
+            f"members.{i}.{name}": rows
+            for i, member in enumerate(inner.members)
+            for name, rows in _stacks(member, str(i), program, bits).items()
+        }
+    last = "net.decode.weight" if isinstance(inner, FlatModel) else "head.weight"
+    grids = _stacks(inner, "", program, bits) | {last: [bits[output]] * inner.output_layer().out_features}
     return {at + name: rows for name, rows in grids.items()}
 
 
-def _stack(name: str, stack: Stack, program: Program, bits: Mapping[str, int]) -> Iterator[tuple[str, list[int]]]:
-    """Every matrix of a stack's blocks, and the taps of what is a filter."""
+def _stacks(net: Any, mark: str, program: Program, bits: Mapping[str, int]) -> Grids:
+    """All but the head of one network. mark: what follows the names of its stacks in the program, a member's number.
+
+    The heads of members are one sum, whose formats they share.
+    """
+    if isinstance(net, FlatModel):
+        return dict(_stack("net", mark, net.net, program, bits))
+    both = dict(_stack("low", mark, net.low, program, bits)) | dict(_stack("high", mark, net.high, program, bits))
+    return both | {"low.decode.weight": [bits[f"low{mark}.out"]] * net.high.d_model}
+
+
+def _stack(
+    name: str, mark: str, stack: Stack, program: Program, bits: Mapping[str, int]
+) -> Iterator[tuple[str, list[int]]]:
+    """Every matrix of a stack's blocks, and the taps of what is a filter; of an LSTM among members none."""
     filters = {op.out for _, _, op in program.ops() if isinstance(op, o.Fir)}
+    if mark and isinstance(stack, LSTMStack):
+        return
     for i, block in enumerate(stack.layers):
         for parameter, parts in _rows(block).items():
-            values = [f"{name}.{i}.{value}" for value, count in parts for _ in range(count)]
+            values = [f"{name}{mark}.{i}.{value}" for value, count in parts for _ in range(count)]
             if not parameter.endswith(".taps") or values[0] in filters:
                 yield f"{name}.layers.{i}.{parameter}", [bits[value] for value in values]
 

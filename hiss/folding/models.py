@@ -18,10 +18,10 @@ from hiss.errors import FoldError
 from hiss.filters import Lowpass
 from hiss.folding import layers
 from hiss.folding.arnet import arnet_stages, read_taps
-from hiss.folding.expressions import Builder, Expression, stacked, value
+from hiss.folding.expressions import Builder, Expression, stacked, sums, value
 from hiss.folding.inertial import inertial_columns
 from hiss.folding.stacks import fold_stack, why_float64
-from hiss.models import ARNetModel, FlatModel, HierarchicalModel, ResidualModel
+from hiss.models import ARNetModel, EnsembleModel, FlatModel, HierarchicalModel, ResidualModel
 from hiss.program import Port, Program, Stage, passes
 from hiss.program import ops as o
 from hiss.recording import Channel
@@ -147,9 +147,11 @@ def _model(module: nn.Module, front: Front) -> tuple[Stage, ...]:
         return (_one_stage(front, module.period, _denormalized(front, y), base),)
     if isinstance(module, HierarchicalModel):
         return _hierarchical(front, module, base)
+    if isinstance(module, EnsembleModel):
+        return _ensemble(front, module)
     raise FoldError(
         f"{type(module).__name__} cannot be folded: it has no fixed recurrent update equations that hiss knows. "
-        "Foldable: ARNet, Flat, Hierarchical, Residual of them"
+        "Foldable: ARNet, Flat, Hierarchical, Residual and Ensemble of them"
     )
 
 
@@ -171,6 +173,32 @@ def _hierarchical(front: Front, module: HierarchicalModel, base: ARNetModel | No
     if base is not None:
         hands.append(front.builder.affine("base", _base(front, base)))
         out = high.add(o.Add("y", (out, hands[1]), (1, 1)))
+    return (
+        Stage(module.period, tuple(front.builder.ops), (), tuple(hands)),
+        Stage(1, tuple(high.ops), (), (out,)),
+    )
+
+
+def _ensemble(front: Front, module: EnsembleModel) -> tuple[Stage, ...]:
+    """All members in the same stages: what reads samples, and, of those with a high level, what reads chunks."""
+    flat, high, hands, tops = [], Builder(), [], []
+    members: Any = module.members
+    for i, member in enumerate(members):
+        if isinstance(member, FlatModel):
+            flat.append(fold_stack(front.builder, f"net{i}", member.net, front.inputs, None))
+            continue
+        chunk = member.period if member.spec.restart else None
+        low = fold_stack(front.builder, f"low{i}", member.low, front.inputs, chunk)
+        hands.append(front.builder.affine(f"low{i}.out", low))
+        top = fold_stack(high, f"high{i}", member.high, value(hands[-1], member.high.d_model), None)
+        tops.append(layers.linear(member.head, top))
+    share = 1 / len(module.members)
+    if not tops:
+        return (_one_stage(front, module.period, _denormalized(front, sums(flat, [share] * len(flat)))),)
+    if flat:
+        hands.append(front.builder.affine("flat", sums(flat, [1.0] * len(flat))))
+        tops.append(value(hands[-1], len(front.scaling.y_mean)))
+    out = high.affine("y", _denormalized(front, sums(tops, [share] * len(tops))))
     return (
         Stage(module.period, tuple(front.builder.ops), (), tuple(hands)),
         Stage(1, tuple(high.ops), (), (out,)),

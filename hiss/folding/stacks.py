@@ -15,7 +15,19 @@ from hiss.folding.expressions import Builder, Expression, value
 from hiss.folding.layers import linear, ssm_blocks
 from hiss.folding.lstm import lstm_layers
 from hiss.folding.mamba import mamba_blocks
-from hiss.models import S4, Flat, Hierarchical, LSTMStack, MambaStack, Residual, SSMStack, Stack, StackSpec, Transformer
+from hiss.models import (
+    S4,
+    Ensemble,
+    Flat,
+    Hierarchical,
+    LSTMStack,
+    MambaStack,
+    Residual,
+    SSMStack,
+    Stack,
+    StackSpec,
+    Transformer,
+)
 
 Between = Callable[[Builder, str, Any, str, int | None], str]
 """(builder, prefix, stack, value that the blocks read, chunk) -> value that they make."""
@@ -92,4 +104,6 @@ def _stacks(spec: Any) -> list[tuple[StackSpec, bool]]:
             return [(spec.low, not spec.restart), (spec.high, True)]
         case Residual():
             return _stacks(spec.correction)
+        case Ensemble():
+            return [found for member in spec.members for found in _stacks(member)]
     return []

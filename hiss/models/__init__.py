@@ -2,6 +2,7 @@
 
 from hiss.models.arnet import ARNet, ARNetModel
 from hiss.models.blocks import S4D, SSMBlock, SSMStack
+from hiss.models.ensemble import Ensemble, EnsembleModel
 from hiss.models.flat import Flat, FlatModel
 from hiss.models.hierarchical import Hierarchical, HierarchicalModel
 from hiss.models.lstm import LSTM, LSTMLayer, LSTMStack
@@ -18,6 +19,8 @@ __all__ = [
     "S4D",
     "ARNet",
     "ARNetModel",
+    "Ensemble",
+    "EnsembleModel",
     "Flat",
     "FlatModel",
     "Hierarchical",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from hiss.models.arnet import ARNet, ARNetModel
+from hiss.models.ensemble import Ensemble
 from hiss.models.flat import Flat, FlatModel
 from hiss.models.hierarchical import Hierarchical, HierarchicalModel
 from hiss.models.stack import StackSpec
@@ -16,12 +17,12 @@ from hiss.models.stack import StackSpec
 class Residual:
     """base(x) + correction(x); either may be None once it has been dropped.
 
-    rival: a network that is trained as well, without the base; validation chooses. None once it has.
+    rival: a network, or an ensemble, that is trained as well, without the base; validation chooses. None once it has.
     """
 
     base: ARNet | None = field(default_factory=ARNet)
     correction: Hierarchical | Flat | None = field(default_factory=Hierarchical)
-    rival: Hierarchical | Flat | None = None
+    rival: Hierarchical | Flat | Ensemble | None = None
 
     def __post_init__(self) -> None:
         if self.base is None and self.correction is None:

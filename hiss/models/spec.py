@@ -10,6 +10,7 @@ from typing import Any
 
 from hiss.models.arnet import ARNet
 from hiss.models.blocks import S4D
+from hiss.models.ensemble import Ensemble
 from hiss.models.flat import Flat
 from hiss.models.hierarchical import Hierarchical
 from hiss.models.lstm import LSTM
@@ -19,10 +20,13 @@ from hiss.models.s4 import S4
 from hiss.models.stack import StackSpec
 from hiss.models.transformer import Transformer
 
-Spec = Hierarchical | Flat | ARNet | Residual
+Spec = Hierarchical | Flat | Ensemble | ARNet | Residual
 FAMILIES: dict[str, type[StackSpec]] = {kind.__name__: kind for kind in (S4D, S4, Mamba, LSTM, Transformer)}
 """What may stand flat, as low and as high level."""
-KINDS: dict[str, Any] = {**FAMILIES, **{kind.__name__: kind for kind in (Flat, Hierarchical, ARNet, Residual)}}
+KINDS: dict[str, Any] = {
+    **FAMILIES,
+    **{kind.__name__: kind for kind in (Flat, Hierarchical, Ensemble, ARNet, Residual)},
+}
 
 
 def spec_to_json(spec: Any) -> dict[str, Any]:
@@ -34,8 +38,12 @@ def spec_to_json(spec: Any) -> dict[str, Any]:
         value = getattr(spec, field.name)
         if dataclasses.is_dataclass(value):
             value = spec_to_json(value)
-        data[field.name] = list(value) if isinstance(value, tuple) else value
+        data[field.name] = [_plain(item) for item in value] if isinstance(value, tuple) else value
     return data
+
+
+def _plain(item: Any) -> Any:
+    return spec_to_json(item) if dataclasses.is_dataclass(item) else item
 
 
 def spec_from_json(data: Any) -> Any:

@@ -52,7 +52,7 @@ class Sitting:
     def aside(self, name: str) -> Sitting:
         """The same in a folder of its own in that of the run."""
         folder = self.out / name if self.out else None
-        begun = self.resume and folder is not None and (folder / LAST).exists()
+        begun = self.resume and folder is not None and any(folder.rglob(LAST))
         return dataclasses.replace(self, out=folder, resume=begun)
 
 

@@ -21,8 +21,10 @@ from hiss.dataset import hold_out, prepare
 from hiss.errors import TrainingError
 from hiss.gaps import Gaps
 from hiss.models.arnet import ARNet, ARNetModel
+from hiss.models.ensemble import Ensemble
 from hiss.models.residual import Residual, ResidualModel
 from hiss.recording import Channel, Recording
+from hiss.training.alone import trained_alone
 from hiss.training.base import fit_base, mean_of_squares
 from hiss.training.data import Data, data_of
 from hiss.training.descent import Say, Sitting, Watch, descended, finished, imitator, made_learner
@@ -33,6 +35,7 @@ from hiss.training.labels import some_labels
 from hiss.training.lags import fitted_lags
 from hiss.training.loop import Progress
 from hiss.training.options import TrainOptions
+from hiss.training.pretraining import network_of
 from hiss.training.rival import WITHOUT_BASE, better, parted, say_rival, trained_rival
 from hiss.training.run import Run
 from hiss.training.sessions import prepared, rate_of, sessions_of, steps
@@ -61,7 +64,7 @@ def fit(
     gaps: Gaps | None = None,
     pretrained: Run | None = None,
 ) -> Run:
-    """Train `model` (a spec: Residual, Hierarchical, Flat or ARNet) to estimate `target` and give the Run.
+    """Train `model` (a spec: Residual, Hierarchical, Flat, Ensemble or ARNet) to estimate `target` and give the Run.
 
     train: recordings to learn from; val: to validate on, else those marked "val", else the end of each recording.
     inputs: names or patterns of the channels to estimate from, none = all that are not targets.
@@ -89,6 +92,8 @@ def fit(
     train, which = some_labels(train, options.labels)
     if which:
         say(which)
+    if pretrained is not None:
+        network_of(model)
     other = start or pretrained
     rate_hz = rate_of(train, rate_hz, other)
     tare = other.scaling.tare if other else tare
@@ -150,6 +155,8 @@ def _fitted(
     if rival is not None and base is None:
         return trained_rival(run, rival, data, options, sitting, watch)
     ready = options.settled(base is not None)
+    if isinstance(spec, Ensemble) and kept is None:
+        return trained_alone(run, spec, data, ready, sitting, watch)
     if grids:
         learner = imitator(data, base, ready, sitting.device, kept, grids)
     else:

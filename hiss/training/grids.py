@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from hiss.errors import TrainingError
+from hiss.models.ensemble import heads
 
 Grids = Mapping[str, Seq[int]]
 """Parameter -> bits of each row. The taps of a kernel count as its parameter `taps`."""
@@ -48,7 +49,7 @@ class OnGrid(nn.Module):
 
 def attach(network: Any, grids: Grids, output_gain: np.ndarray[Any, Any]) -> None:
     """Show `network` its weights on these grids from now on. Raises TrainingError for names that it does not have."""
-    known = dict(network.named_modules())
+    known, last = dict(network.named_modules()), heads(network)
     for name, bits in grids.items():
         owner, _, leaf = name.rpartition(".")
         module = known.get(owner)
@@ -58,7 +59,7 @@ def attach(network: Any, grids: Grids, output_gain: np.ndarray[Any, Any]) -> Non
         if leaf == TAPS:
             module.rounding = OnGrid(bits)
         else:
-            gain = torch.from_numpy(output_gain).float() if module is network.output_layer() else None
+            gain = torch.from_numpy(output_gain).float() if module in last else None
             parametrize.register_parametrization(module, leaf, OnGrid(bits, gain))
 
 

@@ -21,6 +21,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from hiss.dataset import Batch
 from hiss.errors import TrainingError
+from hiss.models.ensemble import heads
 from hiss.training.grids import settled
 from hiss.training.group import Group
 from hiss.training.options import TrainOptions
@@ -139,9 +140,10 @@ class Learner:
             if self.decorrelate is not None:
                 first = network.input_layer()
                 first.weight.copy_(first.weight @ self.decorrelate.cpu().T)
-            last, scale = network.output_layer(), self.scale.cpu()
-            last.weight.mul_(scale[:, None])
-            last.bias.mul_(scale)
+            scale = self.scale.cpu()
+            for last in heads(network):
+                last.weight.mul_(scale[:, None])
+                last.bias.mul_(scale)
         return network  # type: ignore[no-any-return]
 
     def state(self) -> Tensors:

@@ -23,6 +23,7 @@ from hiss.dataset import Batch, Scaling, Sequence, Windows, fit_scaling, hold_ou
 from hiss.errors import TrainingError
 from hiss.gaps import Gaps
 from hiss.models.arnet import ARNet
+from hiss.models.ensemble import Ensemble
 from hiss.models.residual import Residual
 from hiss.recording import Channel, Recording, choose_targets
 from hiss.training.data import VALIDATION_WINDOWS, WINDOW_SAMPLES
@@ -165,6 +166,8 @@ def pretrain(
 def network_of(model: Any) -> Any:
     """The spec of what learns by descent. Raises TrainingError for a model that is linear in its samples."""
     spec = model.correction if isinstance(model, Residual) else model
+    if isinstance(spec, Ensemble):
+        raise TrainingError("one network is pretrained at a time: give a member of the Ensemble")
     if spec is None or isinstance(spec, ARNet):
         raise TrainingError("an AR-Net is fitted exactly and knows its inputs' past already: nothing to pretrain")
     return spec

@@ -5,16 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numpy as np
-import torch
-
-from hiss.models.flat import Flat
-from hiss.models.hierarchical import Hierarchical
+from hiss.models.ensemble import Ensemble
 from hiss.models.residual import Residual
+from hiss.training.alone import Network, forecast_alone_s, trained_alone
 from hiss.training.base import mean_of_squares
 from hiss.training.data import Data
-from hiss.training.descent import Sitting, Watch, descended, finished, made_learner
-from hiss.training.loop import forecast_s
+from hiss.training.descent import Sitting, Watch
 from hiss.training.options import TrainOptions
 from hiss.training.run import Run
 
@@ -22,7 +18,7 @@ WITHOUT_BASE = "without_base"
 """Folder, beside the files of a run, of the network that is trained without the base."""
 
 
-def parted(spec: Any, fresh: bool) -> tuple[Hierarchical | Flat | None, Any]:
+def parted(spec: Any, fresh: bool) -> tuple[Network | None, Any]:
     """(the rival where there is one to train, the spec without it)."""
     if not isinstance(spec, Residual) or spec.rival is None:
         return None, spec
@@ -30,29 +26,18 @@ def parted(spec: Any, fresh: bool) -> tuple[Hierarchical | Flat | None, Any]:
 
 
 def trained_rival(
-    run: Run,
-    spec: Hierarchical | Flat,
-    data: Data,
-    options: TrainOptions,
-    sitting: Sitting,
-    watch: Watch | None,
+    run: Run, spec: Network, data: Data, options: TrainOptions, sitting: Sitting, watch: Watch | None
 ) -> Run:
-    """The rival of a base, trained: the same whatever was trained before it."""
-    torch.manual_seed(sitting.seed)
-    rival = dataclasses.replace(run, spec=spec)
-    rival.provenance = run.provenance | {"options": options.of_rival().to_json()}
-    learner = made_learner(rival, data, None, options.of_rival(), sitting.device, None, None)
-    best = descended(rival, data, None, np.inf, learner, sitting, watch)
-    return finished(rival, None, best, sitting.writes)
+    """The rival of a base, trained on its own terms."""
+    rival = dataclasses.replace(run, provenance=run.provenance | {"options": options.of_rival().to_json()})
+    return trained_alone(rival, spec, data, options.of_rival(), sitting, watch)
 
 
-def say_rival(run: Run, spec: Hierarchical | Flat, data: Data, options: TrainOptions, sitting: Sitting) -> None:
-    """How long it takes, before anything is trained, and without a trace in the random numbers."""
-    with torch.random.fork_rng():
-        rival = dataclasses.replace(run, spec=spec)
-        learner = made_learner(rival, data, None, options.of_rival(), sitting.device, None, None)
-        minutes = forecast_s(learner, data.windows, data.val, sitting.seed) / 60
-    sitting.say(f"a network without the base is trained behind it, to compare: about {minutes:.1f} minutes at most")
+def say_rival(run: Run, spec: Network, data: Data, options: TrainOptions, sitting: Sitting) -> None:
+    """How long it takes, before anything is trained."""
+    minutes = forecast_alone_s(run, spec, data, options.of_rival(), sitting) / 60
+    what = f"{len(spec.members)} networks" if isinstance(spec, Ensemble) else "a network"
+    sitting.say(f"without the base, {what} will be trained as well, to compare: about {minutes:.1f} minutes at most")
 
 
 def better(based: Run, error: float, rival: Run, data: Data, options: TrainOptions, sitting: Sitting) -> Run:
