@@ -429,8 +429,10 @@ def test_skins_have_a_rival_and_what_moves_has_none() -> None:
 
     moving, skin = recording(), dataclasses.replace(recording(), tared=10)
     assert asked(moving).spec(5).rival is None
-    high = Mamba(24, 2, d_state=8, dropout=0.1)
-    both = Hierarchical(S4D(24, 2), high, 5), Hierarchical(LSTM(24, 2, dropout=0.1), high, 5)
+    both = (
+        Hierarchical(S4D(24, 2), Mamba(24, 2, dropout=0.1), 5),
+        Hierarchical(LSTM(20, 2, dropout=0.1), Mamba(20, 2, dropout=0.1), 5),
+    )
     assert asked(skin).spec(5).rival == Ensemble(both)
     assert asked(skin, low="8x1").spec(5).rival == Hierarchical(S4D(8, 1), Mamba(32, 2, dropout=0.1), 5)
     assert asked(skin, rival="lstm:8x1|4x1").spec(5).rival == Hierarchical(LSTM(8, 1), S4D(4, 1), 5)

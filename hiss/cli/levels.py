@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 LEVELS = {"low": "32x2", "high": "mamba:32x2,dropout=0.1", "flat": "32x2"}
 """What a level is where nothing is said of it; a flat model has to be asked for."""
-RIVALS = "24x2|mamba:24x2,d_state=8,dropout=0.1+lstm:24x2,dropout=0.1|mamba:24x2,d_state=8,dropout=0.1"
+RIVALS = "24x2|mamba:24x2,dropout=0.1+lstm:20x2,dropout=0.1|mamba:20x2,dropout=0.1"
 """What is trained without a base as well: LOW|HIGH, or HIGH above the low level; several joined by + for their mean."""
 
 
