@@ -429,13 +429,11 @@ def test_skins_have_a_rival_and_what_moves_has_none() -> None:
 
     moving, skin = recording(), dataclasses.replace(recording(), tared=10)
     assert asked(moving).spec(5).rival is None
-    both = (
-        Hierarchical(S4D(24, 2), Mamba(24, 2, dropout=0.1), 5),
-        Hierarchical(LSTM(20, 2, dropout=0.1), Mamba(20, 2, dropout=0.1), 5),
-    )
-    assert asked(skin).spec(5).rival == Ensemble(both)
+    assert asked(skin).spec(5).rival == Hierarchical(S4D(32, 2), Mamba(32, 2, dropout=0.1), 5)
     assert asked(skin, low="8x1").spec(5).rival == Hierarchical(S4D(8, 1), Mamba(32, 2, dropout=0.1), 5)
     assert asked(skin, rival="lstm:8x1|4x1").spec(5).rival == Hierarchical(LSTM(8, 1), S4D(4, 1), 5)
+    pair = asked(skin, low="6x1", rival="4x1+lstm:8x1|mamba:4x1").spec(5).rival
+    assert pair == Ensemble((Hierarchical(S4D(6, 1), S4D(4, 1), 5), Hierarchical(LSTM(8, 1), Mamba(4, 1), 5)))
     assert asked(skin, rival="none").spec(5).rival is None
     assert asked(skin, high="8x1").spec(5).rival.high == S4D(8, 1)
     run = dataclasses.replace(quick(spec=TINY_NET), targets=moving.targets)

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
 LEVELS = {"low": "32x2", "high": "mamba:32x2,dropout=0.1", "flat": "32x2"}
 """What a level is where nothing is said of it; a flat model has to be asked for."""
-RIVALS = "24x2|mamba:24x2,dropout=0.1+lstm:20x2,dropout=0.1|mamba:20x2,dropout=0.1"
-"""What is trained without a base as well: LOW|HIGH, or HIGH above the low level; several joined by + for their mean."""
 
 
 def level(name: str, text: str, of_s4d: Mapping[str, Any]) -> StackSpec:

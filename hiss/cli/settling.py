@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hiss.changes import change_names
-from hiss.cli.levels import LEVELS, RIVALS
+from hiss.cli.levels import LEVELS
 from hiss.cli.settings import TARED, Settings
 
 if TYPE_CHECKING:
@@ -45,14 +45,13 @@ def settled(settings: Settings, train: list[Recording], source: Run | None) -> S
 def _following(settings: Settings, tared: bool, source: Run | None) -> dict[str, Any]:
     """Skins, which are tared, are close to linear; what moves is not, and Mamba's steps follow it (docs/recipe.md).
 
-    Where a skin is not, networks without the base may be better: its rival.
+    Where a skin is not, a network without the base may be better: its rival.
     """
     from hiss.training.options import RIVAL
 
     based = tared and settings.base
     high = settings.high or LEVELS["low" if based else "high"]
-    own = settings.high or ("" if settings.low == LEVELS["low"] else LEVELS["high"])  # of levels that were asked for
-    rival = settings.rival or (own or RIVALS if based and not settings.flat else "none")
+    rival = settings.rival or (settings.high or LEVELS["high"] if based and not settings.flat else "none")
     if settings.pretrained:  # whose net it is
         high, rival = settings.high, "none"
     plain: dict[str, Any] = {} if based else RIVAL
