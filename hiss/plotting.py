@@ -165,11 +165,12 @@ def plot_front(
     path: str | Path,
     tried: Sequence[tuple[float, float]],
     front: Sequence[tuple[float, float]],
-    winner: tuple[float, float] | None,
+    finals: Sequence[tuple[float, float]],
+    winner: tuple[float, float],
     *,
     error: str,
 ) -> None:
-    """What a search found: (instructions per sample on average, error) of what was tried, of its front, of the winner.
+    """What a search found: (instructions per sample on average, error) of what was tried, of its front, finals, winner.
 
     Raises MissingExtraError without matplotlib, HissError when the file cannot be written.
     """
@@ -177,8 +178,9 @@ def plot_front(
     axes = figure.subplots()
     axes.plot(*zip(*tried, strict=True), "o", color="tab:gray", alpha=0.5, markersize=4, label="within budget")
     axes.step(*zip(*front, strict=True), "-o", where="post", color="tab:blue", markersize=5, label="front")
-    if winner is not None:
-        axes.plot(*winner, "*", color="tab:orange", markersize=14, label="least error")
+    if finals:
+        axes.plot(*zip(*finals, strict=True), "s", color="tab:green", markersize=5, label="finals, trained in full")
+    axes.plot(*winner, "*", color="tab:orange", markersize=14, label="winner" if finals else "best trial")
     axes.set(xlabel="instructions per sample, average", ylabel=error, xscale="log", yscale="log")
     for axis in (axes.xaxis, axes.yaxis):  # decades alone would leave a front of one decade without numbers
         axis.set_major_formatter("{x:g}")

@@ -272,13 +272,34 @@ def test_no_row_of_the_front_is_beaten_and_all_keep_the_budget(studied: Path) ->
     done = [row for row in rows if row["state"] == "done"]
     assert done
     assert all(row["price"]["worst"] <= 9000 and row["price"]["flash"] <= 9 * 1024 for row in done)
-    front = {int(line.split("|")[1]) for line in (studied / "front.md").read_text().splitlines() if line[:3] == "| 0"}
+    front = [int(line[0]) for line in tables(studied / "front.md")[0]]
+    assert front
     for number in front:
         one = rows[number]
         assert not any(
             row["error"] < one["error"] and row["price"]["average"] <= one["price"]["average"] for row in done
         )
     assert (studied / "front.png").stat().st_size > 1000
+
+
+def tables(path: Path) -> list[list[list[str]]]:
+    """Of a Markdown file: the cells of the rows of each table."""
+    found: list[list[list[str]]] = []
+    for line in path.read_text().splitlines():
+        if line.startswith("|---"):
+            found.append([])
+        elif line.startswith("|") and found and not line.startswith(("| trial", "| seed")):
+            found[-1].append([cell.strip() for cell in line.replace("\\|", "/").strip("|").split("|")])
+    return found
+
+
+def test_the_finals_stand_behind_the_trials_and_the_winner_first(studied: Path) -> None:
+    _, finals = tables(studied / "front.md")
+    core = json.loads((studied / "winner" / "firmware" / "bill.json").read_text())["models"][0]["cores"][0]
+    assert finals[0][4:7] == [f"{core['average']:,.0f}", f"{core['worst']:,}", f"{core['flash_bytes']:,}"]
+    kept = [json.loads(path.read_text()) for path in studied.glob("finals/*/outcome.json")]
+    assert sorted(row[2] for row in finals) == sorted(f"{outcome['error']:.4g}" for outcome in kept)
+    assert min(kept, key=lambda o: o["error"] + o["learned"])["price"]["worst"] == core["worst"]
 
 
 def test_a_candidate_over_budget_is_priced_and_never_trained(compiler: str, tmp_path: Path) -> None:

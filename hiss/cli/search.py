@@ -20,6 +20,7 @@ from hiss.files import check_folder
 if TYPE_CHECKING:
     from hiss.firmware_export.bill import Bill
     from hiss.search import Outcome, Space, Study, Task
+    from hiss.search.finals import Played
     from hiss.search.study import Row
 
 SHORT = {"steps": 300}
@@ -101,6 +102,7 @@ def command(
             _report(study, out)
             click.echo("interrupted; the same command goes on", err=True)
             raise SystemExit(130) from None
+        _report(study, out, played)
         outcome, bill = make_winner(task, searched, played, out / "winner", lambda text: click.echo(text, err=True))
         facts = {**outcome.to_json(), "bill": bill.to_json()}
         click.echo(json.dumps(facts, indent=1) if as_json else _said(outcome, bill, out, files))
@@ -253,12 +255,12 @@ def _say_task(task: Task, study: Study, trials: int, url: str) -> None:
 # ---- what was found ----
 
 
-def _report(study: Study, out: Path) -> None:
+def _report(study: Study, out: Path, played: Sequence[Played] = ()) -> None:
     """The files of the front."""
     from hiss.search.front import write_front
 
     try:
-        write_front(study, out)
+        write_front(study, out, played)
     except MissingExtraError as error:
         click.echo(f"no plot: {error}", err=True)
 

@@ -29,7 +29,7 @@ FIRMWARE = "model"
 
 
 def make_winner(task: Task, searched: Row, played: Sequence[Played], folder: Path, say: Say) -> tuple[Outcome, Bill]:
-    """The final of the best rank; where none fits the budget, the best trial as it was searched.
+    """The final of the best rank; where none has an outcome, the best trial as it was searched.
 
     folder gets run/, model.int.hiss and firmware/ with bill.json. Raises HissError.
     """
@@ -38,7 +38,7 @@ def make_winner(task: Task, searched: Row, played: Sequence[Played], folder: Pat
         outcome = best.outcome
         _copied(best.final.folder, folder)
     else:
-        say("no final fits the budget: the best trial is kept as it was searched")
+        say("no final is within budget, or all failed: the best trial is kept as it was searched")
         outcome = _again(task, searched, folder)
     program = load_program(folder / MODEL)
     bill = _bill(task, program)
