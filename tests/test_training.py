@@ -387,21 +387,28 @@ def interrupted_at(at: int) -> Callable[[Learner, object], float]:
     return interrupted
 
 
-@pytest.mark.parametrize("at", [6, 46])
+@pytest.mark.parametrize(("rival", "at"), [(RIVAL, 6), (RIVAL, 46), (PAIR, 46), (PAIR, 86)])
 def test_a_training_with_a_rival_goes_on_where_it_was_interrupted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rival: Hierarchical | Ensemble, at: int
 ) -> None:
-    """Beside the base or without it: the same two curves and the same run."""
-    options = dataclasses.replace(KEPT, patience=100)
+    """Beside the base or without it, in any network: the same curves and the same run, and nothing is done twice."""
+    options, spec = dataclasses.replace(KEPT, patience=100), dataclasses.replace(SPEC, rival=rival)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    quick(whole, BOTH, options)
+    quick(whole, spec, options)
     with monkeypatch.context() as m:
         m.setattr(Learner, "update", interrupted_at(at))
         with pytest.raises(KeyboardInterrupt):
-            quick(cut, BOTH, options)
+            quick(cut, spec, options)
     Run.load(cut)  # what was the best until then
-    quick(cut, BOTH, options, resume=True)
-    for name in ("best.safetensors", "log.csv", "without_base/log.csv"):
+    with monkeypatch.context() as m:
+        done, update = [0], Learner.update
+        m.setattr(Learner, "update", lambda self, batch: (done.append(1), update(self, batch))[1])
+        quick(cut, spec, options, resume=True)
+    networks = 2 if rival is RIVAL else 3
+    assert sum(done) == networks * KEPT.n_steps - (at - 1) // KEPT.epoch_steps * KEPT.epoch_steps
+    curves = [path.relative_to(whole) for path in whole.rglob("log.csv")]
+    assert len(curves) == networks
+    for name in (Path("best.safetensors"), *curves):
         assert (cut / name).read_bytes() == (whole / name).read_bytes()
 
 
