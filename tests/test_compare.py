@@ -174,7 +174,7 @@ def test_a_cell_of_an_ensemble_goes_on_where_it_was_killed(folder: Path, monkeyp
     assert (made / "run/best.safetensors").read_bytes() == best
 
 
-def test_only_cells_of_rivals_depend_on_what_a_rival_must_gain(folder: Path) -> None:
+def test_only_cells_of_rivals_or_bases_depend_on_what_is_asked_of_these(folder: Path) -> None:
     def keys_of(text: str) -> dict[str, str]:
         (folder / "plan.toml").write_text(text)
         return {c.entry.name: c.key for c in cells(read_plan(folder / "plan.toml"), folder / "plan") if c.seed == 0}
@@ -182,6 +182,11 @@ def test_only_cells_of_rivals_depend_on_what_a_rival_must_gain(folder: Path) -> 
     plan = PLAN + RIVALS
     before, after = keys_of(plan), keys_of(plan.replace("steps = 4", "rival_gain = 0.3\nsteps = 4"))
     assert {name for name in before if before[name] != after[name]} == {"both"}
+    steady, alone = (
+        plan.replace("steps = 4", f"{more}retare_base = 0.5\nsteps = 4") for more in ("", "retare = 0.0\n")
+    )
+    assert {name for name, key in keys_of(steady).items() if before[name] != key} == {"both"}
+    assert keys_of(alone) == keys_of(plan.replace("steps = 4", "retare = 0.0\nsteps = 4"))
 
 
 def test_a_plan_that_asks_for_a_size_trains_networks_of_it(folder: Path) -> None:

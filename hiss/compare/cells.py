@@ -59,6 +59,8 @@ class Cell:
         options = self.plan.options(self.entry, self.data).to_json()
         if "rival" not in self.entry.spec:  # which alone depends on it
             del options["rival_gain"]
+        if "base" not in self.entry.spec or not options["retare"]:  # the same
+            del options["retare_base"]
         return options | ({"parameters": self.plan.parameters} if self.plan.parameters else {})
 
 
