@@ -200,16 +200,13 @@ def _check(plan: Plan, path: Path) -> None:
                 raise ValueError(f"{path}: [models.{entry.name}] on {data.name}: {error}") from error
 
 
-def _with_period(spec: dict[str, Any], data: Data) -> dict[str, Any]:
+def _with_period(spec: Any, data: Data) -> Any:
     kinds = {"Flat", "Hierarchical", "ARNet"}
-    made = {
-        key: _with_period(value, data)
-        if isinstance(value, dict)
-        else [_with_period(part, data) if isinstance(part, dict) else part for part in value]
-        if isinstance(value, list)
-        else value
-        for key, value in spec.items()
-    }
+    if isinstance(spec, list):
+        return [_with_period(part, data) for part in spec]
+    if not isinstance(spec, dict):
+        return spec
+    made = {key: _with_period(value, data) for key, value in spec.items()}
     if made.get("kind") in kinds:
         made.setdefault("period", data.period)
     if made.get("kind") == "ARNet" and "ages" not in made:

@@ -98,7 +98,7 @@ def fit_base(
 def _pulled(
     spec: ARNet, parts: Seq[Sequence], val: Batch, start: ARNetModel, drift: F64 | None
 ) -> tuple[ARNetModel, float, float]:
-    """The weights of `start` and more, as much as helps."""
+    """The weights of `start` and more, as much as helps; drift counts for what is added, `start` is taken as it is."""
     left = [Sequence(part.x, part.y - _predicted(start, part.x), part.valid) for part in parts]
     cut = Cut(_rows(start), left, 1, drift)
     equations = cut.equations()
