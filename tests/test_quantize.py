@@ -158,6 +158,25 @@ def test_widths_follow_the_last_pattern_that_fits_and_samples_have_16_bits():
     assert made.formats["mix2"]["weights"].bits == 16
 
 
+@pytest.mark.parametrize(("functions", "bits"), [(("sigmoid", "tanh"), 8), (("relu", "tanh"), 16), (None, 16)])
+def test_what_comes_back_squashed_is_a_state_and_no_lag(functions, bits):
+    """The gates of an LSTM may have 8 bits; what reads an estimate of before, or a lag, may not."""
+    rng = np.random.default_rng(0)
+    gates = [(rng.normal(size=(N, N)) / 4, rng.normal(size=(N, N)) / 4) for _ in range(2)]
+    made = [
+        front(),
+        o.Affine("embed", ("z",), (rng.normal(size=(N, N)) / 4,), np.zeros(N)),
+        o.Map("x", "embed", "tanh"),
+    ]
+    made.append(o.Delay("before", "h", np.ones(N, int), np.arange(N), "zero", False))
+    made += [o.Affine(f"gate{i}", ("x", "before"), w, np.zeros(N)) for i, w in enumerate(gates)]
+    if functions:
+        made += [o.Map(f"open{i}", f"gate{i}", function) for i, function in enumerate(functions)]
+    made.append(o.Mul("h", ("open0", "open1") if functions else ("gate0", "gate1")))
+    program = Program(*ports(), 20.0, (Stage(2, tuple(made), (), ("h",)),))
+    assert weight_bits(program, "int8") == {"embed": 16, "gate0": bits, "gate1": bits}
+
+
 @pytest.mark.parametrize(
     ("weights", "words"),
     [({"mx*": "int16"}, "first, mix0"), ({"mix0": "int4"}, "int4"), ({"first": "int8"}, "int16 always"), ("w", "int8")],

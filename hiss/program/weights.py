@@ -28,10 +28,13 @@ AllRows = dict[str, tuple[Rows, ...]]
 
 def sampled(program: Program) -> set[str]:
     """The Affines whose weights 8 bits are too coarse for: those that read the sample, a lag, or a sum of them, for
-    they cancel; and those that drive a recurrence that is fed back, for what they err is summed up."""
+    they cancel; and those that drive a recurrence that is fed back, for what they err is summed up. What is squashed
+    before it comes back (an LSTM's h) is a state and no lag."""
     names = {program.stages[0].every[0].out}
+    states = _squashed(program)
     for _, _, op in program.ops():
-        if isinstance(op, o.Delay) or (isinstance(op, o.Add) and set(op.inputs) <= names):
+        lag = isinstance(op, o.Delay) and op.input not in states
+        if lag or (isinstance(op, o.Add) and set(op.inputs) <= names):
             names.add(op.out)
     recurrences = [
         op
@@ -44,6 +47,16 @@ def sampled(program: Program) -> set[str]:
     names |= {op.out for op in recurrences}
     affines = [op for _, _, op in program.ops() if isinstance(op, o.Affine)]
     return {op.out for op in affines if names & set(op.inputs) or op.out in drives}
+
+
+def _squashed(program: Program) -> set[str]:
+    """Values that functions keep within -1 to 1, and products of such."""
+    names: set[str] = set()
+    for _, _, op in program.ops():
+        bounded = isinstance(op, o.Map) and op.function in ("sigmoid", "tanh")
+        if bounded or (isinstance(op, o.Mul) and names.issuperset(op.inputs)):
+            names.add(op.out)
+    return names
 
 
 def int8_rows(program: Program) -> AllRows:
