@@ -295,6 +295,7 @@ def test_an_unknown_trial_is_named_with_those_there_are(made: Path, verb: str) -
         (["--seed", "-1"], "-1"),
         (["--device", "gpu"], "try cpu"),
         (["--set", "lr=1e9"], "lower lr"),
+        (["--rival", "4x1"], "without a base to rival"),
         (["--set", "window_samples=2"], "hold no estimate"),
         (["--set", "val_fraction=0"], "validate"),
     ],

@@ -116,6 +116,8 @@ class Settings:
             raise ValueError("forecast must be 0 or more samples, lags at least 1")
         if self.denoise is not None and (self.denoise < 0 or self.forecast or self.model != "arnet"):
             raise ValueError("denoise is 0 or more samples; it goes with model arnet and without forecast")
+        if self.rival not in ("", "none") and not self.base:
+            raise ValueError(f"rival is {self.rival!r} without a base to rival; leave one of rival and no-base out")
         Gaps.parse(self.gap)
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}; expected 0 or more")

@@ -164,34 +164,26 @@ def _one_stage(front: Front, period: int, y: Expression, base: ARNetModel | None
 
 
 def _hierarchical(front: Front, module: HierarchicalModel, base: ARNetModel | None) -> tuple[Stage, ...]:
-    chunk = module.period if module.spec.restart else None
-    low = fold_stack(front.builder, "low", module.low, front.inputs, chunk)
-    hands = [front.builder.affine("low.out", low)]
     high = Builder()
-    top = fold_stack(high, "high", module.high, value(hands[0], module.high.d_model), None)
-    out = high.affine("y" if base is None else "correction", _denormalized(front, layers.linear(module.head, top)))
+    hands: list[str] = []
+    top = _levels(front, high, module, "", hands)
+    out = high.affine("y" if base is None else "correction", _denormalized(front, top))
     if base is not None:
         hands.append(front.builder.affine("base", _base(front, base)))
         out = high.add(o.Add("y", (out, hands[1]), (1, 1)))
-    return (
-        Stage(module.period, tuple(front.builder.ops), (), tuple(hands)),
-        Stage(1, tuple(high.ops), (), (out,)),
-    )
+    return _two_stages(front, module.period, hands, high, out)
 
 
 def _ensemble(front: Front, module: EnsembleModel) -> tuple[Stage, ...]:
     """All members in the same stages: what reads samples, and, of those with a high level, what reads chunks."""
-    flat, high, hands, tops = [], Builder(), [], []
+    flat, high, tops = [], Builder(), []
+    hands: list[str] = []
     members: Any = module.members
     for i, member in enumerate(members):
         if isinstance(member, FlatModel):
             flat.append(fold_stack(front.builder, f"net{i}", member.net, front.inputs, None))
-            continue
-        chunk = member.period if member.spec.restart else None
-        low = fold_stack(front.builder, f"low{i}", member.low, front.inputs, chunk)
-        hands.append(front.builder.affine(f"low{i}.out", low))
-        top = fold_stack(high, f"high{i}", member.high, value(hands[-1], member.high.d_model), None)
-        tops.append(layers.linear(member.head, top))
+        else:
+            tops.append(_levels(front, high, member, str(i), hands))
     share = 1 / len(module.members)
     if not tops:
         return (_one_stage(front, module.period, _denormalized(front, sums(flat, [share] * len(flat)))),)
@@ -199,8 +191,21 @@ def _ensemble(front: Front, module: EnsembleModel) -> tuple[Stage, ...]:
         hands.append(front.builder.affine("flat", sums(flat, [1.0] * len(flat))))
         tops.append(value(hands[-1], len(front.scaling.y_mean)))
     out = high.affine("y", _denormalized(front, sums(tops, [share] * len(tops))))
+    return _two_stages(front, module.period, hands, high, out)
+
+
+def _levels(front: Front, high: Builder, module: HierarchicalModel, mark: str, hands: list[str]) -> Expression:
+    """Both levels of a network, and its scaled estimate. hands: its low level's output is added."""
+    chunk = module.period if module.spec.restart else None
+    low = fold_stack(front.builder, f"low{mark}", module.low, front.inputs, chunk)
+    hands.append(front.builder.affine(f"low{mark}.out", low))
+    top = fold_stack(high, f"high{mark}", module.high, value(hands[-1], module.high.d_model), None)
+    return layers.linear(module.head, top)
+
+
+def _two_stages(front: Front, period: int, hands: list[str], high: Builder, out: str) -> tuple[Stage, ...]:
     return (
-        Stage(module.period, tuple(front.builder.ops), (), tuple(hands)),
+        Stage(period, tuple(front.builder.ops), (), tuple(hands)),
         Stage(1, tuple(high.ops), (), (out,)),
     )
 
