@@ -186,7 +186,7 @@ def test_int8_sums_fit_32_bits_and_samples_have_int16_weights():
     ar = o.Affine("ar", ("z", "lag"), (rng.standard_normal((2, n)), rng.standard_normal((2, 3))), np.zeros(2))
     ports = tuple(Port(f"x{i}") for i in range(n)), tuple(Port(f"y{i}") for i in range(n + 2))
     program = Program(*ports, 1.0, (Stage(1, (first, lag, bent, mix, ar), (), ("mix", "ar")),))
-    made, report = quantized(program, [rng.uniform(-4, 4, (100, n))])
+    made, report = quantized(program, [rng.uniform(-4, 4, (100, n))], weights={"*": "int8", "mix": "int8"})
     sums = {p.out: p.bits for p in report.proofs if p.what == "sum"}
     assert made.formats["mix"]["weights"].bits == 8
     assert sums["mix"] == 32

@@ -177,6 +177,27 @@ def test_what_comes_back_squashed_is_a_state_and_no_lag(functions, bits):
     assert weight_bits(program, "int8") == {"embed": 16, "gate0": bits, "gate1": bits}
 
 
+@pytest.mark.parametrize("ends", ["affine", "sum", "heads"])
+def test_the_last_layer_has_16_bits_unless_it_is_named(ends):
+    """What makes the outputs, or is added up to them, and heads that it reads; nothing behind a function."""
+    rng = np.random.default_rng(0)
+
+    def layer(name, *reads):
+        return o.Affine(name, reads, tuple(rng.normal(size=(N, N)) for _ in reads), np.zeros(N))
+
+    made = [front(), o.Map("bent", "z", "tanh"), layer("mix", "bent"), o.Map("again", "mix", "tanh")]
+    last = {
+        "affine": [layer("y", "again", "bent")],
+        "sum": [layer("a", "again"), layer("b", "bent"), layer("c", "bent"), o.Add("ab", ("a", "b"), (1, 1))],
+        "heads": [layer("head", "bent"), layer("y", "again", "head")],
+    }[ends]
+    last += [o.Add("y", ("ab", "c"), (1, -1))] if ends == "sum" else []
+    program = Program(*ports(), 20.0, (Stage(2, tuple(made), tuple(last), ("y",)),))
+    fine = {op.out for op in last if isinstance(op, o.Affine)}
+    assert weight_bits(program, "int8") == {"mix": 8} | dict.fromkeys(fine, 16)
+    assert weight_bits(program, dict.fromkeys(fine, "int8")) == {"mix": 8} | dict.fromkeys(fine, 8)
+
+
 @pytest.mark.parametrize(
     ("weights", "words"),
     [({"mx*": "int16"}, "first, mix0"), ({"mix0": "int4"}, "int4"), ({"first": "int8"}, "int16 always"), ("w", "int8")],
@@ -215,7 +236,11 @@ def test_a_budget_is_kept_with_no_op_too_many(seed, targets):
     assert windows(program, seen).growth(windows(program, seen).estimates(made)) == choice.error
     assert choice.raised
     assert all(step.error > budget for step in choice.raised[:-1])
-    assert {name for name, bits in report.weights.items() if bits == 16} == {"first", *(r.out for r in choice.raised)}
+    assert {name for name, bits in report.weights.items() if bits == 16} == {
+        "first",
+        "mix2",
+        *(r.out for r in choice.raised),
+    }
     assert choice.bytes == N * N * len(choice.raised)
     assert ("targets" in choice.measure) == targets
     assert f"{choice.bytes} bytes" in report.text()
@@ -233,8 +258,8 @@ def test_the_op_that_gains_most_per_byte_is_raised_first():
     rng = np.random.default_rng(0)
     soft = o.Map("soft", "z", "tanh")
     loud, quiet = (o.Affine(k, ("soft",), (s * rng.normal(size=(N, N)),), np.zeros(N)) for k, s in (("a", 1), ("b", 9)))
-    both = o.Add("y", ("a", "b"), (1, 1))
-    program = Program(*ports(), 20.0, (Stage(1, (front(), soft, loud, quiet, both), (), ("y",)),))
+    both, bent = o.Add("both", ("a", "b"), (1, 1)), o.Map("y", "both", "relu")
+    program = Program(*ports(), 20.0, (Stage(1, (front(), soft, loud, quiet, both, bent), (), ("y",)),))
     seen = [recording(program, targets=False)]
     before = quantize(program, seen, budget=10.0)[1].choice.before
     assert [r.out for r in quantize(program, seen, budget=before / 2)[1].choice.raised] == ["b"]
@@ -330,7 +355,7 @@ def test_test_recordings_are_not_looked_at(place):
 
 def test_the_report_says_which_weights_have_which_width_and_what_that_costs(place):
     done = run(place, "--weights", "int8", "--weights", "mix1=int16", "--json")
-    assert json.loads(done.stdout)["weights"] == {"first": 16, "mix0": 8, "mix1": 16, "mix2": 8}
+    assert json.loads(done.stdout)["weights"] == {"first": 16, "mix0": 8, "mix1": 16, "mix2": 16}
     done = run(place, "--auto", "0.2%", "--json")
     choice = json.loads(done.stdout)["choice"]
     assert choice["error"] <= 0.002 < choice["before"]

@@ -49,6 +49,27 @@ def sampled(program: Program) -> set[str]:
     return {op.out for op in affines if names & set(op.inputs) or op.out in drives}
 
 
+def last_layers(program: Program) -> set[str]:
+    """The Affines whose sums are the outputs, or are added up to them; and Affines that these read, as the heads of an
+    ensemble's members."""
+    made = {op.out: op for _, _, op in program.ops()}
+    summed = [made[name] for name in program.stages[-1].hands]
+    ahead: list[o.Op] = []
+    while summed:
+        op = summed.pop()
+        if isinstance(op, o.Add):
+            summed += [made[name] for name in op.inputs]
+        else:
+            ahead.append(op)
+    found: set[str] = set()
+    while ahead:
+        op = ahead.pop()
+        if isinstance(op, o.Affine):
+            found.add(op.out)
+            ahead += [made[name] for name in op.inputs]
+    return found
+
+
 def _squashed(program: Program) -> set[str]:
     """Values that functions keep within -1 to 1, and products of such."""
     names: set[str] = set()

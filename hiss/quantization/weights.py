@@ -1,9 +1,10 @@
 """Which weights have 8 bits and which 16: one width for all, or widths by value name and pattern.
 
 Weights of samples, now or past, have 16 bits always: neighbouring samples are alike, so their weights cancel, and 8
-bits are too coarse for what is left. The read-out of a recurrence has 16 bits unless its own name asks for 8. An
-LSTM's h is no sample: with 8 bits in its gates test NMSE went by -2 to +2 % on eFlesh normal and running GRF (flat
-LSTM, LSTM below LSTM and Mamba; with 16 bits -0.5 to +2.8 %), for about half of the flash and of the instructions.
+bits are too coarse for what is left. The read-out of a recurrence and the last layer have 16 bits unless their own
+name asks for 8. An LSTM's h is no sample: with 8 bits in its gates test NMSE went by -2 to +2 % on eFlesh normal and
+running GRF (flat LSTM, LSTM below LSTM and Mamba; with 16 bits -0.5 to +2.8 %), for about half of the flash and of the
+instructions.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 
 from hiss.program import Program
 from hiss.program import ops as o
-from hiss.program.weights import sampled
+from hiss.program.weights import last_layers, sampled
 
 WIDTHS = {"int8": 8, "int16": 16}
 Weights = str | Mapping[str, str]
@@ -23,16 +24,17 @@ PARTS: dict[type[o.Op], str] = {o.Affine: "weights", o.Fir: "taps", o.Diagonal: 
 
 
 def weight_bits(program: Program, weights: Weights) -> dict[str, int]:
-    """Value -> bits of its weights. What no pattern names has 8; the read-out of a recurrence then has 16.
+    """Value -> bits of its weights. What no pattern names has 8; read-outs of recurrences and last layers then 16.
 
-    Its modes cancel as lags do: with 8 bits in c the RMSE of eFlesh normal grew by 2.3 %, of running GRF by 4.0 %.
-    Raises ValueError.
+    Modes cancel as lags do: with 8 bits in c the RMSE of eFlesh normal grew by 2.3 %, of running GRF by 4.0 %. Errors
+    of a last layer go into the estimate as they are: most of the noise of int8 there (docs/comparison.md), for a byte
+    a weight. Raises ValueError.
     """
     chosen = {"*": weights} if isinstance(weights, str) else weights
     names = [op.out for _, _, op in program.ops() if type(op) in PARTS]
     fixed = sampled(program)
-    recurrent = {op.out for _, _, op in program.ops() if isinstance(op, o.Diagonal)}
-    bits = dict.fromkeys(names, 8) | dict.fromkeys(recurrent, 16)
+    fine = last_layers(program) | {op.out for _, _, op in program.ops() if isinstance(op, o.Diagonal)}
+    bits = dict.fromkeys(names, 8) | dict.fromkeys(fine, 16)
     for pattern, width in chosen.items():
         if width not in WIDTHS:
             raise ValueError(f"weights {width!r} of {pattern!r}; known: {', '.join(WIDTHS)}")
@@ -43,7 +45,7 @@ def weight_bits(program: Program, weights: Weights) -> dict[str, int]:
         if width == "int8" and fixed.issuperset(found) and not everything:
             raise ValueError(f"{', '.join(found)}: weights of samples, now or past, cancel: they are int16 always")
         if everything and width == "int8":
-            found = [name for name in found if name not in recurrent]
+            found = [name for name in found if name not in fine]
         bits |= dict.fromkeys(found, WIDTHS[width])
     return bits | dict.fromkeys(fixed, 16)
 
