@@ -55,8 +55,9 @@ def quantize(
     """The integer program, and what was proven. The calibration recordings are raw or tared, at any rate.
 
     weights: int8 or int16, or {name or pattern of values: int8 or int16}; layers that read samples or lags are int16
-    always. states: int32, or int16 wherever the dead zone of an op's states is below 0.1 % of their range. budget:
-    the growth of the error that is allowed (0.01 is 1 %); weights are then raised to int16 until it is kept.
+    always, last layers until they are named. states: int32, or int16 wherever the dead zone of an op's states is below
+    0.1 % of their range. budget: the growth of the error that is allowed (0.01 is 1 %); weights are then raised to
+    int16 until it is kept.
     Raises ProgramError, RecordingError; ValueError for other choices.
     """
     ready = [prepared(program, r) for r in calibration]
