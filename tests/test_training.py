@@ -263,6 +263,20 @@ def test_honest_residuals_are_those_of_a_base_that_has_not_seen_them() -> None:
     assert not honest_shift(model, strength, parts, folds=1)[0].any()
 
 
+def test_the_correction_learns_from_unseen_residuals_or_from_those_that_are() -> None:
+    """Without parts left out there are no others."""
+    spec = dataclasses.replace(SPEC, base=ARNet(ages=(0, 3), period=5))  # one base, so that `folds` chooses none
+    seen, whole, unseen = (
+        quick(spec=spec, options=dataclasses.replace(KEPT, **options))
+        for options in ({"unseen_residuals": False}, {"folds": 1}, {})
+    )
+    assert seen.spec.correction is not None
+    assert_same_weights(seen, whole)
+    torch.testing.assert_close(seen.module.base.linear.weight, unseen.module.base.linear.weight, rtol=0, atol=0)
+    output = [run.module.correction.output_layer().weight for run in (seen, unseen)]
+    assert not torch.equal(*output)
+
+
 def test_a_correction_that_does_not_help_is_dropped_with_a_message(capsys: pytest.CaptureFixture[str]) -> None:
     train = [recording(), recording(300, 1, "b")]
     run = fit(SPEC, train, "force", options=dataclasses.replace(QUICK, min_gain=1.0), progress=True)
@@ -446,9 +460,13 @@ def test_skins_have_a_rival_and_what_moves_has_none() -> None:
     run = dataclasses.replace(quick(spec=TINY_NET), targets=moving.targets)
     tuned = settled(settings_from({"target": ["force"]}, "test"), [skin], run)
     assert (tuned.rival, tuned.train_options().retare) == ("none", 0.0)  # as the network has learned
+    assert asked(moving).train_options() == TrainOptions()
+    of_skin = TrainOptions(batch=4, unseen_residuals=False)
+    assert asked(skin).train_options() == of_skin
+    assert asked(skin, unseen_residuals=True).train_options() == TrainOptions(batch=4)
     alone = asked(skin, base=False)
     assert alone.spec(5) == Hierarchical(S4D(32, 2), Mamba(32, 2, dropout=0.1), 5)
-    assert alone.train_options() == dataclasses.replace(TrainOptions(), batch=4).of_rival()
+    assert alone.train_options() == of_skin.of_rival()
 
 
 @pytest.mark.parametrize(

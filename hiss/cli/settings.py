@@ -36,6 +36,7 @@ OPTION_KEYS = {
     "val_fraction": float,
     "whiten": float,
     "folds": int,
+    "unseen_residuals": bool,
     "retare": float,
     "retare_base": float,
     "loss": str,
@@ -56,7 +57,7 @@ OPTION_KEYS = {
     "compile": bool,
 }
 """Keys that go to TrainOptions, with their types; those not given keep its defaults."""
-TARED: dict[str, float] = {"batch": 4}
+TARED: dict[str, float] = {"batch": 4, "unseen_residuals": False}
 """What those defaults are instead where recordings are tared (docs/recipe.md)."""
 NOT_SAID = ("rate", "period", "out", "steps", "patience", "lags", "denoise", "window_samples")
 """Keys that may be None: the data then say it."""

@@ -166,9 +166,9 @@ def _decorrelation(data: Data, options: TrainOptions) -> torch.Tensor | None:
 
 
 def _honest(data: Data, base: ARNetModel | None, strength: float, options: TrainOptions) -> Windows:
-    """Windows whose targets make the base's residuals as large as on data that it has not seen."""
+    """Windows whose targets make the base's residuals as large as on data that it has not seen, where that is asked."""
     drawn, parts = data.windows, data.parts
-    if base is not None:
+    if base is not None and options.unseen_residuals:
         shifts = honest_shift(base, strength, parts, options.folds, data.drift(options))
         parts = [dataclasses.replace(p, y=p.y - s) for p, s in zip(parts, shifts, strict=True)]
     retare = drawn.retare if options.retare else None
