@@ -31,7 +31,7 @@ class TrainOptions:
     val_fraction: float = 0.2  # end of each recording, where no recording is marked "val"
     whiten: float = 0.001  # inputs of the correction are decorrelated, this much added to each variance; 0 = off
     folds: int = 5  # parts of the data that a base is fitted without, to see what it says of them; 1 = none
-    unseen_residuals: bool = True  # the correction learns from those of parts left out; else from all as they are
+    unseen_residuals: bool = True  # the correction learns those of bases fitted without the part; else the base's
     retare: float = 0.3  # share of windows shown as if tared at another moment of rest (tared recordings only)
     retare_base: float = 0.1  # share of the windows that the linear base is fitted as if shown so
     loss: str = "mse"  # or l1: what descent lowers; validation is always by squares
